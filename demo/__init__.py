@@ -1,0 +1,1 @@
+"""The browser demo. It draws on `stream` alone and knows nothing of networks."""

@@ -1,0 +1,33 @@
+"""What a user's mistake looks like: one line (what, got, expected, what to run) and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """A mistake that the person at the keyboard can mend; its text is one line that says how."""
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Run a command-line entry point and turn its outcome into an exit code.
+
+    Args:
+        main: the command; returns an exit code, or None for success.
+
+    Returns:
+        The command's code; 2 after a `UserError` (its one line goes to standard error);
+        130 after Ctrl-C, as shells expect; 141 when whoever reads standard output has gone.
+    """
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141

@@ -1,0 +1,83 @@
+"""One record per action model and person detector: all that anyone must know to use its weights.
+
+A record is data: it imports no torch and opens no file. Download and cache are in `detector.weights`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from detector.labels import LabelMap
+from detector.sampling import Sampling
+from detector.slowfast.config import SlowFastConfig
+from detector.views import FrameView, View
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """Where a weights file is and how to know that it is the right one.
+
+    Attributes:
+        url: where it is published; "" for a file that ships with the package or that the user gave.
+        filename: its name in the cache folder.
+        sha256: full hex digest, or a known prefix of it, or "" where the publisher states none.
+        md5_prefix: first hex digits of the MD5 (detectron2 puts six in its file names), or "".
+        size_bytes: 0 where not known.
+        licence: of the weights, in SPDX words where there are some.
+        source: who published them, and where that is stated.
+    """
+
+    url: str
+    filename: str
+    sha256: str = ""
+    md5_prefix: str = ""
+    size_bytes: int = 0
+    licence: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class ActionModel:
+    """A published, bundled or user-made action model.
+
+    Attributes:
+        name: as the user types it: `slowfast_8x8_r50`.
+        network: its numbers.
+        sampling: which moments it sees.
+        view: the whole frame, or a tube round each person.
+        labels: what its columns mean.
+        weights: its file; None for a network without any (only with `--untrained`).
+        accuracy: one line, with data set and protocol: "24.67 mAP on AVA v2.2 validation (published)".
+        works_on_real_video: action names for which a figure on real video says so; None where the model was
+            trained on real video anyway.
+        notes: limits worth a line.
+    """
+
+    name: str
+    network: SlowFastConfig
+    labels: LabelMap
+    sampling: Sampling = field(default_factory=Sampling)
+    view: View = field(default_factory=FrameView)
+    weights: WeightsFile | None = None
+    accuracy: str = ""
+    works_on_real_video: tuple[str, ...] | None = None
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class DetectorModel:
+    """A person detector's weights.
+
+    Attributes:
+        name: as the user types it: `torchvision_mobilenet`.
+        kind: which file of `detector.person` runs it.
+        threshold: default confidence over which a box is a person.
+        weights: its file.
+        accuracy: one line.
+    """
+
+    name: str
+    kind: str
+    threshold: float
+    weights: WeightsFile | None
+    accuracy: str = ""

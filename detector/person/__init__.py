@@ -1,0 +1,36 @@
+"""Finding people: one small protocol, one file per detector."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from detector.types import Boxes
+
+
+class PersonDetector(Protocol):
+    """Finds people in one picture.
+
+    Attributes:
+        name: as shown in the status line: `ssdlite (openvino)`.
+        threshold: confidence over which a box is a person; may be set while running.
+    """
+
+    name: str
+    threshold: float
+
+    def detect(self, image: np.ndarray) -> Boxes:
+        """Find people.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, any size.
+
+        Returns:
+            Boxes over the threshold, best first, in pixels of the picture and inside it; track ids are -1.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what it holds. May be called twice."""
+        ...

@@ -1,0 +1,1 @@
+"""Time lives here: sources, ring buffer, pipeline, overlay, sinks, metrics and the command line."""
