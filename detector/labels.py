@@ -17,10 +17,19 @@ from detector.errors import UserError
 
 # Classes that are in most pictures need a higher score before they are shown: PySlowFast's demo asks 0.7 of these
 # nine and 0.3 of the rest (SlowFast issue #761; its `demo_net` class list).
-COMMON_AVA_ACTIONS = frozenset({
-    "watch (a person)", "talk to (e.g., self, a person, a group)", "listen to (a person)", "touch (an object)",
-    "carry/hold (an object)", "walk", "sit", "lie/sleep", "bend/bow (at the waist)",
-})
+COMMON_AVA_ACTIONS = frozenset(
+    {
+        "watch (a person)",
+        "talk to (e.g., self, a person, a group)",
+        "listen to (a person)",
+        "touch (an object)",
+        "carry/hold (an object)",
+        "walk",
+        "sit",
+        "lie/sleep",
+        "bend/bow (at the waist)",
+    }
+)
 COMMON_THRESHOLD, RARE_THRESHOLD = 0.7, 0.3
 
 
@@ -84,8 +93,10 @@ class LabelMap:
         rules = (str.__eq__, str.__contains__)
         for rule in rules:
             hits = [
-                j for j, a in enumerate(self.actions)
-                if rule(a.name.casefold(), wanted) or rule(a.short_name.casefold(), wanted)
+                j
+                for j, a in enumerate(self.actions)
+                if rule(a.name.casefold(), wanted)
+                or rule(a.short_name.casefold(), wanted)
                 or (rule is str.__eq__ and wanted in a.name.casefold().split("/"))
             ]
             if len(hits) == 1 and wanted:

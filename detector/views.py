@@ -84,7 +84,10 @@ class TubeView:
                 matrix[:, 2] = (matrix[:, 2] + 0.5) * ratio - 0.5
             for j in range(t):
                 tubes[i, j] = cv2.warpAffine(
-                    images[j], matrix, (s, s), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                    images[j],
+                    matrix,
+                    (s, s),
+                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                     borderMode=cv2.BORDER_REPLICATE,
                 )
             rows[i] = (i, (x1 - left) * zoom, (y1 - top) * zoom, (x2 - left) * zoom, (y2 - top) * zoom)

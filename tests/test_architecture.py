@@ -18,7 +18,16 @@ ALLOWED = {
     "demo": {"demo", "stream", "engine_build", "detector"},
 }
 HEAVY = {
-    "detectron2", "tensorrt", "tensorrt_rtx", "pycuda", "openvino", "nncf", "gradio", "aiortc", "onnx", "onnxruntime",
+    "detectron2",
+    "tensorrt",
+    "tensorrt_rtx",
+    "pycuda",
+    "openvino",
+    "nncf",
+    "gradio",
+    "aiortc",
+    "onnx",
+    "onnxruntime",
 }
 # Imported at the top of a file, these would slow down or break every user who does not need them.
 ONLY_INSIDE_FUNCTIONS = HEAVY
