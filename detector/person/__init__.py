@@ -15,10 +15,12 @@ class PersonDetector(Protocol):
     Attributes:
         name: as shown in the status line: `ssdlite (openvino)`.
         threshold: confidence over which a box is a person; may be set while running.
+        notice: one line for the person at the keyboard: what this is, and which command gets a better one.
     """
 
     name: str
     threshold: float
+    notice: str
 
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people.

@@ -1,0 +1,91 @@
+"""Choosing a person detector: by name, or the best that is here and keeps up with a camera. Never downloads."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from detector.errors import UserError
+from detector.models import DetectorModel
+from detector.person import PersonDetector
+from detector.zoo import AUTO_DETECTOR, DETECTOR_MODELS
+
+FETCH_BETTER = "python -m detector.weights fetch recommended"
+
+
+def pick_device(device: str = "auto") -> str:
+    """`auto` is `cuda` where torch sees a GPU, else `cpu`; anything else is returned as it is.
+
+    Raises:
+        UserError: cuda was asked for and there is none.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device {device}: torch sees no CUDA GPU here; use --device cpu")
+    return device
+
+
+def create_person_detector(name: str = "auto", threshold: float | None = None, device: str = "auto") -> PersonDetector:
+    """Create a person detector from what is on this machine.
+
+    Args:
+        name: one of `detector.zoo.DETECTOR_MODELS`, or `auto`: the best whose weights are cached and that this
+            machine runs in real time, else the SSDLite graph that came with the set-up.
+        threshold: confidence over which a box is a person, 0 to 1; None for the detector's own.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+
+    Returns:
+        The detector. Its `notice` is one line that says what was taken and which command gets a better one.
+
+    Raises:
+        UserError: unknown name, weights not cached, package missing, no such device; the line says what to run.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UserError(f"person threshold: got {threshold}, expected 0 to 1")
+    chosen_device = pick_device(device)
+    if name != "auto":
+        if name not in DETECTOR_MODELS:
+            raise UserError(f"person detector {name!r}: unknown, expected auto, {', '.join(DETECTOR_MODELS)}")
+        detector = _create(DETECTOR_MODELS[name], threshold, chosen_device)
+        detector.notice = f"people: {detector.name}"
+        return detector
+    model, better = _best_cached("cuda" if chosen_device.startswith("cuda") else "cpu")
+    detector = _create(model, threshold, chosen_device)
+    detector.notice = f"people: {detector.name}" + (f"; for a better one: {FETCH_BETTER}" if better else "")
+    return detector
+
+
+def _best_cached(kind_of_device: str) -> tuple[DetectorModel, bool]:
+    """The record to use, and whether fetching would get a better one."""
+    from detector.weights import cached_path
+
+    for rank, name in enumerate(AUTO_DETECTOR[kind_of_device]):
+        model = DETECTOR_MODELS[name]
+        if model.kind == "detectron2" and importlib.util.find_spec("detectron2") is None:
+            continue
+        if model.weights and cached_path(model.weights):
+            return model, rank > 0
+    return DETECTOR_MODELS["ssdlite"], True
+
+
+def _create(model: DetectorModel, threshold: float | None, device: str) -> PersonDetector:
+    wanted = model.threshold if threshold is None else threshold
+    if model.kind == "ssdlite":
+        from detector.person.ssdlite import SsdliteDetector
+
+        return SsdliteDetector(wanted)
+    from detector.weights import require_cached
+
+    assert model.weights is not None
+    path = require_cached(model.name, model.weights)
+    if model.kind == "torchvision":
+        from detector.person.faster_rcnn_torchvision import TorchvisionDetector
+
+        return TorchvisionDetector(model.name, path, wanted, device)
+    from detector.person.faster_rcnn_detectron2 import Detectron2Detector
+
+    return Detectron2Detector(model.name, path, wanted, device)
