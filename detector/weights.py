@@ -54,3 +54,28 @@ def find_model(name: str) -> ActionModel:
     if name not in models:
         raise UserError(f"model {name!r}: unknown, expected one of {', '.join(models)}, or a path to a weights file")
     return models[name]
+
+
+def resolve_action_model(name_or_path: str = "auto", allow_untrained: bool = False) -> tuple[ActionModel, Path | None]:
+    """Say which action model to use, from what is on this machine. Never downloads.
+
+    Args:
+        name_or_path: `auto`, a name of `python -m detector.weights list`, `bundled`, or a path to a weights file.
+        allow_untrained: where nothing trained is here, give the 8x8 R50 record and no path instead of an error.
+
+    Returns:
+        the record, and its file; None only with `allow_untrained`.
+
+    Raises:
+        UserError: unknown name, no such file, weights not cached, or nothing trained on this machine.
+    """
+    raise NotImplementedError
+
+
+def load_action_model(model: ActionModel, path: Path):
+    """The network of a resolved model, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: the file is not weights of this network; the line says what it is.
+    """
+    raise NotImplementedError

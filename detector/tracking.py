@@ -1,0 +1,137 @@
+"""From boxes at some moments to people with ids at every moment. No threads; takes time, not a clock.
+
+Association is ByteTrack's (Zhang et al., ECCV 2022, arXiv:2110.06864) as the `trackers` package implements it, with
+its time-stamped Kalman filter, because a detector on a CPU runs at no fixed rate. What is here on top: ids that
+count from 1, where people are between two updates (`predict`) and where they were (`boxes_at`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from detector.types import Boxes
+
+
+class _Path:
+    """What was seen of one person: times, boxes, scores, oldest first."""
+
+    def __init__(self) -> None:
+        self.seen: deque[tuple[float, np.ndarray, float]] = deque()
+
+    @property
+    def last_s(self) -> float:
+        return self.seen[-1][0]
+
+    def velocity(self, window_s: float) -> np.ndarray:
+        """(2,) pixels a second of the centre: least squares over what was seen in the last window."""
+        recent = [(t, (b[:2] + b[2:]) / 2) for t, b, _ in self.seen if t >= self.last_s - window_s]
+        if len(recent) < 2:
+            return np.zeros(2, np.float32)
+        times = np.array([t for t, _ in recent])
+        times -= times.mean()
+        centres = np.stack([c for _, c in recent])
+        return (times @ (centres - centres.mean(0)) / max(float(times @ times), 1e-9)).astype(np.float32)
+
+    def ahead(self, time_s: float, window_s: float, limit_s: float) -> np.ndarray:
+        """(4,) the last box moved on at constant velocity, for at most `limit_s`."""
+        step = min(max(time_s - self.last_s, 0.0), limit_s) * self.velocity(window_s)
+        return self.seen[-1][1] + np.concatenate([step, step])
+
+    def at(self, time_s: float) -> tuple[np.ndarray, float]:
+        """Box and score at a past moment, linear between the two sightings round it."""
+        before = after = self.seen[0]
+        for sighting in self.seen:
+            after = sighting
+            if sighting[0] >= time_s:
+                break
+            before = sighting
+        span = after[0] - before[0]
+        w = min(max((time_s - before[0]) / span, 0.0), 1.0) if span > 0 else 0.0
+        return before[1] * (1 - w) + after[1] * w, before[2] * (1 - w) + after[2] * w
+
+
+class Tracker:
+    """People with ids.
+
+    Args:
+        lost_after_s: a person unseen for longer gets a new id.
+        history_s: how far back `boxes_at` reaches.
+        min_iou: overlap of a predicted and a seen box that may be the same person.
+    """
+
+    def __init__(self, lost_after_s: float = 1.5, history_s: float = 10.0, min_iou: float = 0.1) -> None:
+        from trackers import ByteTrackTracker
+
+        self.lost_after_s = lost_after_s
+        self.history_s = history_s
+        self._tracker = ByteTrackTracker(
+            lost_track_buffer=round(lost_after_s * 30), frame_rate=10.0, track_activation_threshold=0.0,
+            minimum_consecutive_frames=1, minimum_iou_threshold=min_iou, high_conf_det_threshold=0.0,
+        )
+        self._paths: dict[int, _Path] = {}
+        self._updates_s: deque[float] = deque()
+
+    def update(self, boxes: Boxes, time_s: float) -> Boxes:
+        """Take what the detector saw at a moment.
+
+        Args:
+            boxes: N people; their track ids are ignored.
+            time_s: of their picture; later than every update before.
+
+        Returns:
+            The same N people in the same order with track ids; -1 where a person is seen for the first time.
+
+        Raises:
+            ValueError: time does not increase.
+        """
+        import supervision
+
+        if self._updates_s and time_s <= self._updates_s[-1]:
+            raise ValueError(f"time_s: got {time_s}, expected later than {self._updates_s[-1]}")
+        rows = np.arange(len(boxes))
+        seen = supervision.Detections(xyxy=boxes.xyxy, confidence=boxes.score, class_id=rows)
+        tracked = self._tracker.update(seen, timestamp=time_s)
+        ids = np.full(len(boxes), -1, np.int64)
+        if len(tracked):
+            tracked_ids = np.asarray(tracked.tracker_id)
+            ids[np.asarray(tracked.class_id)] = np.where(tracked_ids >= 0, tracked_ids + 1, -1)
+        for i, track_id in enumerate(ids):
+            if track_id > 0:
+                path = self._paths.setdefault(int(track_id), _Path())
+                path.seen.append((time_s, boxes.xyxy[i], float(boxes.score[i])))
+        self._updates_s.append(time_s)
+        self._forget(time_s - self.history_s)
+        return boxes.with_tracks(ids)
+
+    def predict(self, time_s: float) -> Boxes:
+        """Where the people of the last updates are at or after the last update, for drawing at camera rate."""
+        if not self._updates_s:
+            return Boxes.empty()
+        alive = [(i, p) for i, p in self._paths.items() if p.last_s >= self._updates_s[-1] - self.lost_after_s / 2]
+        return _boxes([(i, p.ahead(time_s, 0.7, 0.7), p.seen[-1][2]) for i, p in alive])
+
+    def boxes_at(self, time_s: float) -> Boxes:
+        """Who stood where at a past moment, interpolated between updates; ids are those of `update`."""
+        if self._updates_s and time_s >= self._updates_s[-1]:
+            return self.predict(time_s)
+        return _boxes([
+            (i, *p.at(time_s)) for i, p in self._paths.items() if p.seen[0][0] <= time_s <= p.last_s
+        ])
+
+    def _forget(self, before_s: float) -> None:
+        while len(self._updates_s) > 1 and self._updates_s[1] < before_s:
+            self._updates_s.popleft()
+        for track_id, path in list(self._paths.items()):
+            while len(path.seen) > 1 and path.seen[1][0] < before_s:
+                path.seen.popleft()
+            if path.last_s < before_s:
+                del self._paths[track_id]
+
+
+def _boxes(rows: list[tuple[int, np.ndarray, float]]) -> Boxes:
+    if not rows:
+        return Boxes.empty()
+    ids, xyxy, score = zip(*rows, strict=True)
+    return Boxes(np.stack(xyxy), np.array(score), np.array(ids))
