@@ -15,7 +15,9 @@ import platformdirs
 
 from detector.errors import UserError
 from detector.models import ActionModel, WeightsFile
-from detector.zoo import action_models
+from detector.zoo import AUTO_ACTION, action_models
+
+FETCH = "python -m detector.weights fetch recommended"
 
 
 def cache_dir() -> Path:
@@ -56,6 +58,12 @@ def find_model(name: str) -> ActionModel:
     return models[name]
 
 
+def bundled_path() -> Path | None:
+    """The model file that ships inside the package, `detector/bundled/*.pt`, or None where none does."""
+    files = sorted((Path(__file__).parent / "bundled").glob("*.pt"))
+    return files[0] if files else None
+
+
 def resolve_action_model(name_or_path: str = "auto", allow_untrained: bool = False) -> tuple[ActionModel, Path | None]:
     """Say which action model to use, from what is on this machine. Never downloads.
 
@@ -69,13 +77,83 @@ def resolve_action_model(name_or_path: str = "auto", allow_untrained: bool = Fal
     Raises:
         UserError: unknown name, no such file, weights not cached, or nothing trained on this machine.
     """
-    raise NotImplementedError
+    if name_or_path == "auto":
+        return _best_action_model(allow_untrained)
+    if name_or_path == "bundled":
+        path = bundled_path()
+        if path is None:
+            raise UserError(f"model bundled: none came with this installation; run: {FETCH}")
+        return _read_record(path), path
+    if name_or_path in action_models():
+        model = action_models()[name_or_path]
+        assert model.weights is not None
+        if allow_untrained and cached_path(model.weights) is None:
+            return model, None
+        return model, require_cached(model.name, model.weights)
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return _model_of_file(path), path
+    if path.suffix or "/" in name_or_path:
+        raise UserError(f"weights {name_or_path}: no such file")
+    return find_model(name_or_path), None  # raises: names what there is
 
 
-def load_action_model(model: ActionModel, path: Path):
+def _best_action_model(allow_untrained: bool) -> tuple[ActionModel, Path | None]:
+    from detector.person.select import pick_device
+
+    names = AUTO_ACTION[pick_device("auto")]
+    for model in (action_models()[name] for name in names):
+        path = cached_path(model.weights) if model.weights else None
+        if path is not None:
+            return model, path
+    path = bundled_path()
+    if path is not None:
+        return _read_record(path), path
+    if allow_untrained:
+        return action_models()["slowfast_8x8_r50"], None
+    raise UserError(
+        f"no trained action weights on this machine; run: {FETCH} "
+        "(or try the program with random, meaningless scores: --untrained)"
+    )
+
+
+def _read_record(path: Path) -> ActionModel:
+    from detector.model_file import read_record
+
+    return read_record(path)
+
+
+def _model_of_file(path: Path) -> ActionModel:
+    """The record of a user's file: its own, or the published model whose file it is by name."""
+    from detector.model_file import is_action_model_file
+
+    if is_action_model_file(path):
+        return _read_record(path)
+    for model in action_models().values():
+        if model.weights and path.name in (model.weights.filename, model.weights.url.rsplit("/", 1)[1]):
+            return model
+    raise UserError(
+        f"weights {path}: neither a model file of this program nor named like a published one; "
+        "keep the published file's name (python -m detector.weights list)"
+    )
+
+
+def load_action_model(model: ActionModel, path: Path | None):
     """The network of a resolved model, in evaluation mode on the CPU.
+
+    Args:
+        model, path: as `resolve_action_model` gave them; without a path the weights are random (`--untrained`).
 
     Raises:
         UserError: the file is not weights of this network; the line says what it is.
     """
-    raise NotImplementedError
+    from detector.model_file import is_action_model_file, read_action_model
+    from detector.slowfast.network import create_network
+
+    if path is None:
+        return create_network(model.network).eval()
+    if is_action_model_file(path):
+        return read_action_model(path)[1]
+    from detector.slowfast.checkpoints import load_network
+
+    return load_network(path, model.network.num_frames, model.network.alpha, model.network.aligned)
