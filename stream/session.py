@@ -1,0 +1,300 @@
+"""What streams share: one person detector and one action engine, each in a thread of its own.
+
+A `Session` is built once; any number of pipelines (a command line has one, a browser demo one per visitor) send
+it work. Engines load, run and free in one thread, and that thread runs at low priority, so that a machine with
+few cores keeps drawing at camera rate while the network computes. Threads that the runtime starts (TBB, OpenMP)
+inherit that priority on Linux.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from detector.models import ActionModel
+from detector.person import PersonDetector
+from detector.types import Boxes, Clip
+from detector.views import FrameView, TubeView
+from engine_build.engine import Engine
+from stream.geometry import fit_short_side
+from stream.handoff import Closed, Handoff
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+# Niceness (0 normal, 19 lowest): drawing and capture stay at 0, boxes are wanted sooner than labels.
+DETECTOR_NICE, ENGINE_NICE = 4, 10
+# People that a tube network is given at once; more go in turns, so that memory stays bounded in a crowd.
+TUBES_AT_ONCE = 8
+# Frame sizes that an engine is built for; a stream of yet another size is fitted into the closest of them.
+MAX_ENGINES = 2
+
+
+class Worker:
+    """One thread that runs what it is given, in order, and hands back futures."""
+
+    def __init__(self, name: str, nice: int = 0) -> None:
+        self._jobs: Handoff[tuple[Callable[[], Any], Future]] = Handoff(1_000_000)
+        self._nice = nice
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], R]) -> Future[R]:
+        """Run `job()` after what was submitted before.
+
+        Raises:
+            Closed: the worker is closed.
+        """
+        future: Future[R] = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Run what was submitted, then end; True if the thread ended in time."""
+        self._jobs.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        _set_niceness(self._nice)
+        while True:
+            try:
+                job, future = self._jobs.get()
+            except Closed:
+                return
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = job()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            del job, future  # a waiting worker must not keep the last picture alive
+
+
+def _set_niceness(nice: int) -> None:
+    if nice and hasattr(os, "setpriority"):
+        try:
+            # On Linux a thread id is enough to set the niceness of that thread alone.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        except OSError as error:
+            log.warning("cannot lower the priority of %s: %s", threading.current_thread().name, error.strerror)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scored:
+    """(N, A) float32 scores and the seconds that the engine took for them."""
+
+    scores: np.ndarray
+    engine_s: float
+
+
+class Session:
+    """A detector, a model and its engines, shared by pipelines.
+
+    Attributes:
+        model: the action model's record.
+        untrained: its weights are random.
+        notices: lines that a person should read once: which weights are used, how to get better ones.
+    """
+
+    def __init__(
+        self,
+        model: ActionModel,
+        *,
+        create_detector: Callable[[], PersonDetector],
+        build_engine: Callable[[tuple[int, int]], Engine],
+        untrained: bool = False,
+        notices: tuple[str, ...] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Start the two threads; nothing is built before it is needed.
+
+        Args:
+            model: the action model's record.
+            create_detector: called once, in the detector's thread.
+            build_engine: called with (h, w) of the frames or tubes, in the engine's thread, once per size.
+            untrained: the weights are random.
+            notices: lines for the user.
+            clock: for durations.
+        """
+        self.model, self.untrained, self.notices = model, untrained, notices
+        self._create_detector, self._build_engine, self._clock = create_detector, build_engine, clock
+        self._detector: PersonDetector | None = None
+        self._engines: dict[tuple[int, int], Engine] = {}
+        self._sizes: list[tuple[int, int]] = []
+        self._person_threshold: float | None = None
+        self._lock = threading.Lock()
+        self._detector_worker = Worker("detector", DETECTOR_NICE)
+        self._engine_worker = Worker("engine", ENGINE_NICE)
+
+    @property
+    def engine_name(self) -> str:
+        """What runs the network: `openvino bf16`; "" before it is built."""
+        engines = list(self._engines.values())
+        return engines[0].description if engines else ""
+
+    @property
+    def detector_name(self) -> str:
+        """What finds people; "" before it is loaded."""
+        return self._detector.name if self._detector else ""
+
+    def set_person_threshold(self, threshold: float) -> None:
+        """Change the confidence over which a box is a person, from the next detection on."""
+        self._person_threshold = threshold
+
+    def frame_size(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that a source's frames shall have in the ring.
+
+        The short side is what the model's view wants. With a whole-frame view an engine belongs to one size; once
+        there are `MAX_ENGINES` of them, further streams are fitted (with a border) into the closest.
+        """
+        wanted = fit_short_side(source_hw, self.model.view.short_side_px)
+        if isinstance(self.model.view, TubeView):
+            return wanted
+        with self._lock:
+            if wanted not in self._sizes:
+                if len(self._sizes) >= MAX_ENGINES:
+                    aspect = wanted[1] / wanted[0]
+                    return min(self._sizes, key=lambda hw: abs(np.log(hw[1] / hw[0] / aspect)))
+                self._sizes.append(wanted)
+            return wanted
+
+    def prepare(self, source_hw: tuple[int, int]) -> Future[None]:
+        """Load the detector and build the engine for a source of that size now; the future ends when both are."""
+        size_hw = self.frame_size(source_hw)
+        loaded = self._detector_worker.submit(self._get_detector)
+
+        def build() -> None:
+            self._engine_for(size_hw)
+            loaded.result()
+
+        return self._engine_worker.submit(build)
+
+    def detect(self, image: np.ndarray) -> Future[tuple[Boxes, float]]:
+        """Find people in a (H, W, 3) uint8 BGR picture; the future holds boxes and seconds."""
+
+        def job() -> tuple[Boxes, float]:
+            detector = self._get_detector()
+            if self._person_threshold is not None:
+                detector.threshold = self._person_threshold
+            start = self._clock()
+            boxes = detector.detect(image)
+            return boxes, self._clock() - start
+
+        return self._detector_worker.submit(job)
+
+    def score(self, clip: Clip, boxes: Boxes) -> Future[Scored]:
+        """Score N people of a clip's key frame; boxes are pixels of `clip.key_frame`."""
+        return self._engine_worker.submit(lambda: self._score(clip, boxes))
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Free detector and engines in their threads and end both. May be called twice."""
+        for worker, free in (
+            (self._engine_worker, self._free_engines),
+            (self._detector_worker, self._free_detector),
+        ):
+            try:
+                worker.submit(free)
+            except Closed:
+                continue
+            if not worker.close(timeout_s):
+                log.warning("a worker of the session did not end within %g s", timeout_s)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _get_detector(self) -> PersonDetector:
+        if self._detector is None:
+            self._detector = self._create_detector()
+        return self._detector
+
+    def _engine_for(self, size_hw: tuple[int, int]) -> Engine:
+        view = self.model.view
+        key = (view.size_px, view.size_px) if isinstance(view, TubeView) else size_hw
+        if key not in self._engines:
+            self._engines[key] = self._build_engine(key)
+        return self._engines[key]
+
+    def _score(self, clip: Clip, boxes: Boxes) -> Scored:
+        engine = self._engine_for(clip.size_hw)
+        start = self._clock()
+        if not len(boxes):
+            return Scored(np.zeros((0, len(self.model.labels)), np.float32), 0.0)
+        frames, rois = self.model.view.prepare(clip, boxes)
+        if isinstance(self.model.view, FrameView):
+            scores = engine.run_head(engine.run_trunk(frames), rois)
+        else:
+            parts = []
+            for first in range(0, len(frames), TUBES_AT_ONCE):
+                rows = rois[first:first + TUBES_AT_ONCE].copy()
+                rows[:, 0] -= first
+                parts.append(engine.run_head(engine.run_trunk(frames[first:first + TUBES_AT_ONCE]), rows))
+            scores = np.concatenate(parts)
+        return Scored(np.asarray(scores, np.float32), self._clock() - start)
+
+    def _free_engines(self) -> None:
+        while self._engines:
+            self._engines.popitem()[1].close()
+
+    def _free_detector(self) -> None:
+        if self._detector is not None:
+            self._detector.close()
+            self._detector = None
+
+
+def open_session(
+    model: str = "auto",
+    detector: str = "auto",
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    person_threshold: float | None = None,
+    untrained: bool = False,
+    report: Callable[[str], None] = print,
+) -> Session:
+    """Choose the model, read its weights and get ready to build what a stream needs.
+
+    Args:
+        model: a model's name, a weights file, or `auto` (the best that is here; never downloads).
+        detector: a person detector's name, or `auto`.
+        engine: what runs the network: `auto`, `openvino`, `torch`, `tensorrt`, ...
+        precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
+        device: of the detector: `auto`, `cpu` or `cuda`.
+        person_threshold: confidence over which a box is a person; None for the detector's own.
+        untrained: allow random action weights when there are no others.
+        report: takes lines about what is being built.
+
+    Raises:
+        UserError: no such model or weights; the line says how to get some.
+    """
+    from detector.person.select import create_person_detector
+    from detector.weights import load_action_model, resolve_action_model
+    from engine_build.build import build_engine
+
+    record, path = resolve_action_model(model, allow_untrained=untrained)
+    network = load_action_model(record, path)
+    people = create_person_detector(detector, threshold=person_threshold, device=device)
+    notice = getattr(people, "notice", "")
+    return Session(
+        record,
+        create_detector=lambda: people,
+        build_engine=lambda size_hw: build_engine(
+            record, network, size_hw=size_hw, target=engine, precision=precision, report=report
+        ),
+        untrained=path is None,
+        notices=tuple(line for line in (notice,) if line),
+    )
