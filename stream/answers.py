@@ -24,20 +24,26 @@ class AnswerBoard:
     a flicker of one answer is damped to 22 %.
     """
 
-    def __init__(self, num_classes: int, smooth_s: float = 0.4, hold_s: float = 3.0, history_s: float = 30.0) -> None:
+    def __init__(
+        self, num_classes: int, smooth_s: float = 0.4, hold_s: float = 2.0, stale_s: float = 10.0,
+        history_s: float = 30.0,
+    ) -> None:
         """
         Args:
             num_classes: A.
             smooth_s: time constant; 0 for none.
-            hold_s: an answer older than this says nothing any more.
+            hold_s: how long an answer holds when newer ones leave the person out.
+            stale_s: how long it holds when there are no newer ones.
             history_s: media time that can be asked for, back from the newest answer.
         """
         self._num_classes, self._smooth_s = num_classes, smooth_s
-        self._hold_s, self._history_s = hold_s, history_s
+        self._hold_s, self._stale_s, self._history_s = hold_s, stale_s, history_s
+        self._newest_s = 0.0
         self._tracks: dict[int, deque[_Answer]] = {}
 
     def add(self, time_s: float, detections: Detections) -> None:
         """Take in the answers of a key frame; key frames come in order of time. Untracked people are left out."""
+        self._newest_s = time_s
         for track_id, scores in zip(detections.boxes.track_id.tolist(), detections.action_scores):
             if track_id < 0:
                 continue
@@ -48,23 +54,26 @@ class AnswerBoard:
             past.append(_Answer(time_s, scores))
         self._forget(time_s)
 
-    def scores(self, boxes: Boxes, time_s: float | None = None) -> np.ndarray:
+    def scores(self, boxes: Boxes, time_s: float) -> np.ndarray:
         """Scores of people by their track.
 
         Args:
             boxes: N people.
-            time_s: media time that the labels shall belong to (the nearest answer is taken); None for the newest.
+            time_s: media time that the labels shall belong to; the nearest answer is taken.
 
         Returns:
-            (N, A) float32; NaN rows where there is no answer, or only one more than `hold_s` away.
+            (N, A) float32; NaN rows where there is no answer. A person left out of the answers of the last
+            `hold_s`, or unanswered for `stale_s` because no answers come at all, has none any more.
         """
         rows = np.full((len(boxes), self._num_classes), np.nan, np.float32)
         for row, track_id in zip(rows, boxes.track_id.tolist()):
             past = self._tracks.get(track_id)
             if not past:
                 continue
-            answer = past[-1] if time_s is None else min(past, key=lambda a: abs(a.time_s - time_s))
-            if time_s is None or abs(answer.time_s - time_s) <= self._hold_s:
+            answer = min(past, key=lambda a: abs(a.time_s - time_s))
+            # Live pictures are newer than every answer; what counts then is whether the newest answers had them.
+            missed_s = abs(answer.time_s - min(time_s, self._newest_s))
+            if missed_s <= self._hold_s and abs(answer.time_s - time_s) <= self._stale_s:
                 row[:] = answer.scores
         return rows
 

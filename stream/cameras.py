@@ -179,10 +179,8 @@ class Device:
         path = Path(f"/dev/video{spec}") if spec.isdigit() else Path(spec)
         if path.parent == Path("/dev") and Path("/dev").exists() and not path.exists():
             there = sorted(str(p) for p in Path("/dev").glob("video*"))
-            raise UserError(
-                f"camera {spec}: there is no {path}; "
-                + (f"this machine has {', '.join(there)}" if there else "this machine has no camera; try --source sample")
-            )
+            has = ", ".join(there) if there else "no camera; try --source sample"
+            raise UserError(f"camera {spec}: there is no {path}; this machine has {has}")
         level = cv2.utils.logging.getLogLevel() if hasattr(cv2, "utils") else None
         if level is not None:
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -192,7 +190,7 @@ class Device:
             if level is not None:
                 cv2.utils.logging.setLogLevel(level)
         if not self._capture.isOpened():
-            raise UserError(f"camera {spec}: cannot be opened; in use by another program, or not readable by this user?")
+            raise UserError(f"camera {spec}: cannot be opened; is another program using it, may this user read it?")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         self.fps = sane_fps(self._capture.get(cv2.CAP_PROP_FPS))
 
@@ -254,16 +252,12 @@ def open_network(url: str, *, live: bool = False, loop: bool = False, **changes:
         UserError: it cannot be opened.
     """
     name = redact(url)
-    first: NetworkStream | None = NetworkStream(url)
-    if first.video.duration_s is not None and not url.lower().startswith("rtsp"):
-        first.close()
-        return VideoFile(
-            url, live=live, loop=loop, name=name, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
-        )
+    opened = [NetworkStream(url)]
+    if opened[0].video.duration_s is not None and not url.lower().startswith("rtsp"):
+        opened[0].close()
+        return VideoFile(url, live=live, loop=loop, name=name, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
 
     def connect() -> NetworkStream:
-        nonlocal first
-        taken, first = first, None
-        return taken or NetworkStream(url)
+        return opened.pop() if opened else NetworkStream(url)
 
     return LiveCamera(name, connect, **changes)

@@ -13,43 +13,28 @@ A file is processed completely, every key frame, in order, with the same result 
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
+from stream.live import LiveRun
+from stream.offline import OfflineRun
 from stream.results import Status, Update
 from stream.session import Session
 from stream.sources import Source
+from stream.watch import Options, Tracker, Watch
 
+__all__ = ["Options", "Pipeline"]
 
-@dataclass(frozen=True)
-class Options:
-    """How a stream is watched.
-
-    Attributes:
-        every_s: seconds between key frames; None for 1.0 with files (AVA's rate) and for as often as the machine
-            can (at most ten a second) when live.
-        detect_every_s: seconds between runs of the person detector beside those on key frames; None for 0.2 with
-            files and for as often as is affordable when live.
-        display: live only. `now` draws the newest frame with predicted boxes and the latest labels; `synced`
-            delays the picture until its own labels are there. Files are always synced.
-        smooth_s: time constant over which scores are averaged for display; 0 for none. Results are never smoothed.
-        pictures: hand out full-size frames; False where only answers are wanted.
-    """
-
-    every_s: float | None = None
-    detect_every_s: float | None = None
-    display: Literal["now", "synced"] = "now"
-    smooth_s: float = 0.4
-    pictures: bool = True
+log = logging.getLogger(__name__)
 
 
 class Pipeline:
     """A stream being watched; iterate it for updates, close it (or use `with`) when done."""
 
     def __init__(
-        self, source: Source, session: Session, options: Options | None = None,
+        self, source: Source, session: Session, options: Options | None = None, *, tracker: Tracker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Threads start with the iteration.
@@ -58,14 +43,24 @@ class Pipeline:
             source: taken over: closed with the pipeline.
             session: shared; not closed here.
             options: how to watch; `source.live` decides between live and complete.
+            tracker: of this stream alone; `detector.tracking.Tracker` unless given.
             clock: seconds, monotonic; the source's.
         """
-        raise NotImplementedError
+        if tracker is None:
+            from detector.tracking import Tracker as DefaultTracker
+
+            tracker = DefaultTracker()
+        self._watch = Watch(source, session, options or Options(), tracker, clock)
+        self._errors: list[BaseException] = []
+        self._run = (LiveRun if source.live else OfflineRun)(self._watch, self._errors.append)
+        self._threads: list[threading.Thread] = []
+        self._started = False
+        self._lock = threading.Lock()
 
     @property
     def status(self) -> Status:
         """Rates, delays and drops now; from any thread."""
-        raise NotImplementedError
+        return self._watch.status()
 
     def __iter__(self) -> Iterator[Update]:
         """Give updates until the source ends or the pipeline is closed. Iterate once.
@@ -73,11 +68,38 @@ class Pipeline:
         Raises:
             BaseException: the first error of any thread: of the source, the detector, the engine.
         """
-        raise NotImplementedError
+        with self._lock:
+            if self._started:
+                raise RuntimeError("Pipeline: iterated twice, expected once; make a new one")
+            self._started = True
+            if self._watch.stop.is_set():
+                return
+            for name, body in self._run.threads():
+                thread = threading.Thread(target=body, name=f"{name} {self._watch.source.name}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        try:
+            yield from self._run.updates()
+        finally:
+            self.close()
+        if self._errors:
+            raise self._errors[0]
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Stop and join the threads; True if all ended in time. From any thread, may be called twice."""
-        raise NotImplementedError
+        self._watch.halt()
+        self._run.stop()
+        give_up_s = time.monotonic() + timeout_s
+        stuck = []
+        for thread in self._threads:
+            if thread is threading.current_thread():
+                continue
+            thread.join(max(give_up_s - time.monotonic(), 0.0))
+            if thread.is_alive():
+                stuck.append(thread.name)
+        if stuck:
+            log.warning("did not end within %g s: %s", timeout_s, ", ".join(stuck))
+        return not stuck
 
     def __enter__(self) -> Pipeline:
         return self

@@ -120,6 +120,8 @@ class Update:
 
     Attributes:
         frame: full-size picture, read-only; None when only answers came (at the end of a stream).
+        time_s: media time that the picture stands for: the frame's own, or later where a silent camera's last
+            frame is shown again.
         boxes: N people in pixels of `frame`, with track ids.
         scores: (N, A) float32, smoothed over time; a row of NaN where a person has no answer yet.
         status: rates, delays, drops.
@@ -129,6 +131,7 @@ class Update:
     """
 
     frame: Frame | None
+    time_s: float
     boxes: Boxes
     scores: np.ndarray
     status: Status

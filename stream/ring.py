@@ -102,6 +102,14 @@ class Ring:
         with self._lock:
             return self._moments[self._position(time_s)] if self._moments else None
 
+    def at_or_before(self, time_s: float) -> Moment | None:
+        """The last kept frame that is not after `time_s` (but for rounding)."""
+        with self._lock:
+            for moment in reversed(self._moments):
+                if moment.time_s <= time_s + 1e-6:
+                    return moment
+        return None
+
     def clip(self, key: Moment, offsets_s: np.ndarray, key_index: int) -> Clip:
         """Cut the frames nearest to `key.time_s + offsets_s`, clamped at both ends of what is kept.
 

@@ -1,0 +1,155 @@
+"""Watching a live source: three threads, none of which ever waits for a slower one.
+
+- *capture* reads frames, keeps them small in the ring, and offers the newest full-size one to be drawn and searched;
+- *detect* searches the newest frame for people as often as is affordable;
+- *clips* cuts the newest complete clip whenever the engine is free.
+
+The newest always wins; what is passed over is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+from detector.types import Frame
+from stream.delay import DelayLine, SyncDelay
+from stream.handoff import Closed, Handoff
+from stream.outlet import Outlet
+from stream.results import Update
+from stream.ring import Moment
+from stream.watch import Stopped, Watch
+
+# At most ten answers and ten searches a second: more cannot be seen.
+EVERY_S, DETECT_EVERY_S = 0.1, 0.1
+# The detector rests this many times as long as it worked, so that most of a small machine is left for the network.
+REST_SHARE = 2.0
+# Pictures that may wait to be drawn; a late one is worth nothing.
+PICTURES_WAITING = 4
+# A picture is shown again this often while the camera is silent, with a word about it.
+SILENT_S = 0.5
+# Full-size pictures held back for `synced` display take at most this much memory; beyond it they wait as JPEG.
+DELAY_BYTES = 512 * 2**20
+
+
+class LiveRun:
+    """The threads of one live stream; iterate it for updates."""
+
+    def __init__(self, watch: Watch, on_error: Callable[[BaseException], None]) -> None:
+        self._watch, self._on_error = watch, on_error
+        self._synced = watch.options.display == "synced"
+        self._newest: Handoff[Frame] = Handoff(1, "drop_oldest")
+        self._arrived: Handoff[Moment] = Handoff(1, "drop_oldest")
+        self._delay = SyncDelay(watch.look_ahead_s)
+        line = DelayLine(DELAY_BYTES) if self._synced else None
+        self._outlet = Outlet(
+            watch.clock, capacity=None if self._synced else PICTURES_WAITING,
+            delay_s=(lambda: self._delay.seconds) if self._synced else None, line=line,
+        )
+        self._found = threading.Event()
+        self._running = 3
+        self._lock = threading.Lock()
+
+    def threads(self) -> list[tuple[str, Callable[[], None]]]:
+        """Names and bodies of what has to run."""
+        return [("capture", self._guarded(self._capture)), ("detect", self._guarded(self._detect)),
+                ("clips", self._guarded(self._clips))]
+
+    def updates(self) -> Iterator[Update]:
+        """Give updates; ends when the source has and the last answer is out."""
+        watch, last = self._watch, None
+        while True:
+            try:
+                frame, results, dropped = self._outlet.take(SILENT_S)
+            except Closed:
+                return
+            watch.count_drops(frames=dropped)
+            if frame is not None:
+                last = frame
+                watch.count_shown()
+                yield watch.update(frame, results, predicted=not self._synced)
+            elif results:
+                yield watch.update(None, results, predicted=True)
+            elif last is not None and watch.options.pictures:
+                silent_s = watch.clock() - last.captured_s - (self._delay.seconds if self._synced else 0.0)
+                yield watch.update(last, (), predicted=True, time_s=last.time_s + silent_s, silent_s=silent_s)
+
+    def stop(self) -> None:
+        """Wake whoever waits."""
+        for handoff in (self._newest, self._arrived):
+            handoff.close(discard=True)
+        self._outlet.close(discard=True)
+
+    def _guarded(self, body: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                body()
+            except (Stopped, Closed):
+                pass
+            except BaseException as error:
+                self._on_error(error)
+                self._outlet.close(error)
+            finally:
+                self._newest.close()
+                self._arrived.close()
+                with self._lock:
+                    self._running -= 1
+                    last_out = self._running == 0
+                if last_out:
+                    self._outlet.close()
+
+        return run
+
+    def _capture(self) -> None:
+        watch, expected = self._watch, 0
+        for frame in watch.source:
+            if watch.stop.is_set():
+                return
+            ring = watch.ring or watch.begin(frame)
+            watch.count_frame(missed=max(frame.index - expected, 0))
+            expected = frame.index + 1
+            self._newest.put(frame)
+            if watch.options.pictures:
+                self._outlet.put_frame(frame)
+            if ring.write(frame):
+                self._arrived.put(Moment(frame.index, frame.time_s, frame.captured_s, frame.size_hw))
+
+    def _detect(self) -> None:
+        watch = self._watch
+        pause_s = watch.options.detect_every_s or DETECT_EVERY_S
+        while True:
+            frame = self._newest.get()
+            start_s = watch.clock()
+            _, worked_s = watch.detect(frame)
+            del frame
+            self._found.set()
+            rest_s = max(pause_s - (watch.clock() - start_s), REST_SHARE * worked_s)
+            if rest_s > 0 and watch.stop.wait(rest_s):
+                return
+
+    def _clips(self) -> None:
+        watch, every_s = self._watch, self._watch.options.every_s or EVERY_S
+        last: Moment | None = None
+        prepared = False
+        while True:
+            newest = self._arrived.get()
+            assert watch.ring is not None
+            if not prepared:
+                watch.wait_for(watch.session.prepare(newest.source_hw))
+                prepared = True
+                continue
+            key = watch.ring.at_or_before(newest.time_s - watch.look_ahead_s)
+            if key is None or not self._found.is_set():
+                continue
+            if last is not None:
+                # A hair's tolerance: 0.1 s between frames of 30 fps is three of them, whatever the rounding.
+                if key.time_s - last.time_s < every_s - 1e-3:
+                    continue
+                watch.count_drops(clips=max(int((key.time_s - last.time_s + 1e-3) / every_s) - 1, 0))
+            boxes = watch.people_at(key.time_s, key.source_hw)
+            result = watch.answer(key, boxes, key.time_s, newest.captured_s)
+            self._delay.answered(
+                watch.clock() - key.captured_s, every_s if last is None else key.time_s - last.time_s, watch.clock()
+            )
+            last = key
+            self._outlet.put_result(result)

@@ -1,0 +1,270 @@
+"""What the live and the complete way of watching a stream have in common: its ring, tracks, labels and rates."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+
+from detector.types import Boxes, Detections, Frame
+from stream.answers import AnswerBoard
+from stream.geometry import Fit, scale_boxes
+from stream.handoff import Closed, Handoff
+from stream.metrics import Rate, Spread
+from stream.results import Drops, KeyFrameResult, Status, Timings, Update
+from stream.ring import Moment, Ring
+from stream.session import Scored, Session
+from stream.sources import Source
+
+R = TypeVar("R")
+# The ring keeps this much more than a clip, so that cutting one is never a race with the camera.
+RING_SLACK_S = 0.5
+
+
+class Tracker(Protocol):
+    """What is asked of `detector.tracking.Tracker`."""
+
+    def update(self, boxes: Boxes, time_s: float) -> Boxes:
+        """Take in detections; gives them back with track ids."""
+        ...
+
+    def predict(self, time_s: float) -> Boxes:
+        """Where people are at a time after the last detection."""
+        ...
+
+    def boxes_at(self, time_s: float) -> Boxes:
+        """Where people were, between detections."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a stream is watched.
+
+    Attributes:
+        every_s: seconds between key frames; None for 1.0 with files (AVA's rate) and for as often as the machine
+            can (at most ten a second) when live.
+        detect_every_s: seconds between runs of the person detector beside those on key frames; None for 0.2 with
+            files and for as often as is affordable when live.
+        display: live only. `now` draws the newest frame with predicted boxes and the latest labels; `synced`
+            delays the picture until its own labels are there. Files are always synced.
+        smooth_s: time constant over which scores are averaged for display; 0 for none. Results are never smoothed.
+        pictures: hand out full-size frames; False where only answers are wanted.
+    """
+
+    every_s: float | None = None
+    detect_every_s: float | None = None
+    display: Literal["now", "synced"] = "now"
+    smooth_s: float = 0.4
+    pictures: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("every_s", "detect_every_s"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"Options.{name}: got {value}, expected a number of seconds above 0")
+        if self.display not in ("now", "synced"):
+            raise ValueError(f"Options.display: got {self.display!r}, expected 'now' or 'synced'")
+
+
+class Stopped(Exception):
+    """The pipeline was closed while a thread waited."""
+
+
+class Watch:
+    """The state of one stream. Its methods may be called from any thread."""
+
+    def __init__(
+        self, source: Source, session: Session, options: Options, tracker: Tracker,
+        clock: Callable[[], float], utc_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.source, self.session, self.options, self.clock = source, session, options, clock
+        self.model = session.model
+        self.stop = threading.Event()
+        self.offsets_s = self.model.sampling.offsets_s
+        self.look_ahead_s = self.model.sampling.look_ahead_s
+        self.ring: Ring | None = None
+        self._utc_clock = utc_clock
+        self._tracker = tracker
+        self._board = AnswerBoard(len(self.model.labels), options.smooth_s)
+        self._reference_hw = (1, 1)
+        self._lock = threading.Lock()
+        self._waiting: set[Handoff[None]] = set()
+        self._camera, self._shown, self._clips, self._detections = Rate(), Rate(), Rate(5.0), Rate()
+        self._computes = Spread(keep=15)
+        self._detect_s = 0.0
+        self._frames_dropped = self._clips_dropped = 0
+        self._ready = False
+
+    # ---- frames ------------------------------------------------------------------------------------------------
+
+    def begin(self, frame: Frame) -> Ring:
+        """Take the first frame's size as the stream's; boxes of later sizes are put in its terms for the tracker."""
+        frame_hw = self.session.frame_size(frame.size_hw)
+        self._reference_hw = Fit(frame.size_hw, frame_hw).padded_hw
+        self.ring = Ring(frame_hw, self.model.sampling.span_s + RING_SLACK_S)
+        return self.ring
+
+    def count_frame(self, missed: int = 0) -> None:
+        """A frame came in, after `missed` that the source itself dropped."""
+        with self._lock:
+            self._camera.tick(self.clock())
+            self._frames_dropped += missed
+
+    def count_shown(self) -> None:
+        """A picture was handed out."""
+        with self._lock:
+            self._shown.tick(self.clock())
+
+    def count_drops(self, frames: int = 0, clips: int = 0) -> None:
+        """Something was left out."""
+        with self._lock:
+            self._frames_dropped += frames
+            self._clips_dropped += clips
+
+    # ---- people ------------------------------------------------------------------------------------------------
+
+    def detect(self, frame: Frame) -> tuple[Boxes, float]:
+        """Find people and track them.
+
+        Returns:
+            The people with track ids, in pixels of the frame, and the seconds that the detector took.
+        """
+        boxes, seconds = self.wait_for(self.session.detect(frame.image))
+        reference = self._to_reference(boxes, frame.size_hw)
+        with self._lock:
+            tracked = self._tracker.update(reference, frame.time_s)
+            self._detections.tick(self.clock())
+            self._detect_s = seconds
+        return self._from_reference(tracked, frame.size_hw), seconds
+
+    def people_at(self, time_s: float, size_hw: tuple[int, int], predicted: bool = False) -> Boxes:
+        """People at a media time in pixels of a frame of that size: interpolated, or predicted past the last run."""
+        with self._lock:
+            boxes = self._tracker.predict(time_s) if predicted else self._tracker.boxes_at(time_s)
+        return self._from_reference(boxes, size_hw)
+
+    # ---- actions -----------------------------------------------------------------------------------------------
+
+    def answer(self, key: Moment, boxes: Boxes, due_s: float, available_s: float) -> KeyFrameResult:
+        """Run the network for the people of a key frame, and remember the labels.
+
+        Args:
+            key: the key frame.
+            boxes: N people in its pixels.
+            due_s: the moment that was asked for.
+            available_s: clock when the last frame that the clip needs was there.
+        """
+        assert self.ring is not None
+        clip = self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
+        scored: Scored = self.wait_for(self.session.score(clip, boxes))
+        now = self.clock()
+        detections = Detections(boxes, scored.scores)
+        with self._lock:
+            self._board.add(key.time_s, detections)
+            self._clips.tick(now)
+            self._computes.add(now - available_s)
+            timings = Timings(self.look_ahead_s, now - available_s, scored.engine_s, self._detect_s)
+            drops = Drops(self._frames_dropped, self._clips_dropped)
+            self._ready = True
+        return KeyFrameResult(
+            self.source.name, key.index, key.time_s, due_s, key.source_hw, detections, self.model,
+            self.session.untrained, timings, drops,
+            self._utc_clock() - (now - key.captured_s) if self.source.live else None,
+        )
+
+    # ---- what is shown -----------------------------------------------------------------------------------------
+
+    def update(
+        self, frame: Frame | None, results: tuple[KeyFrameResult, ...], *, predicted: bool,
+        time_s: float | None = None, silent_s: float = 0.0,
+    ) -> Update:
+        """Put together what is known about a frame; `time_s` is given where the frame stands for a later moment."""
+        boxes = Boxes.empty()
+        if frame is not None:
+            boxes = self.people_at(frame.time_s, frame.size_hw, predicted)
+        with self._lock:
+            scores = self._board.scores(boxes, frame.time_s if frame is not None else 0.0)
+        moment = time_s if time_s is not None else frame.time_s if frame is not None else 0.0
+        return Update(
+            frame, moment, boxes, scores, self.status(silent_s), self.model, results, self.session.untrained
+        )
+
+    def status(self, silent_s: float = 0.0) -> Status:
+        """How the stream is doing now; `silent_s` seconds after the last frame."""
+        now = self.clock()
+        source = self.source.status
+        message = source.message
+        if not message and silent_s > 1.5:
+            message = f"no picture for {silent_s:.0f} s"
+        online = source.online and silent_s <= 1.5
+        if not message and not self._ready:
+            message = "starting the action network"
+        with self._lock:
+            return Status(
+                online, message, self._camera.per_second(now), self._shown.per_second(now),
+                self._clips.per_second(now), self._detections.per_second(now), self.look_ahead_s,
+                self._computes.quantile(0.5), self.session.engine_name, self.session.detector_name,
+                Drops(self._frames_dropped, self._clips_dropped), self.source.live,
+            )
+
+    # ---- waiting -----------------------------------------------------------------------------------------------
+
+    def wait_for(self, future: Future[R]) -> R:
+        """The future's result.
+
+        Raises:
+            Stopped: the pipeline was closed meanwhile; the job is cancelled if it has not begun.
+        """
+        done: Handoff[None] = Handoff(1, "drop_oldest")
+        with self._lock:
+            self._waiting.add(done)
+        try:
+            if self.stop.is_set():
+                raise Stopped
+            future.add_done_callback(lambda _: _quietly_put(done))
+            done.get()
+        except Closed:
+            raise Stopped from None
+        finally:
+            with self._lock:
+                self._waiting.discard(done)
+            if self.stop.is_set():
+                future.cancel()
+        return future.result()
+
+    def halt(self) -> None:
+        """Wake every thread that waits, and close the source."""
+        self.stop.set()
+        with self._lock:
+            waiting = list(self._waiting)
+        for done in waiting:
+            done.close(discard=True)
+        self.source.close()
+
+    def _to_reference(self, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+        assert self.ring is not None
+        padded_hw = Fit(size_hw, self.ring.frame_hw).padded_hw
+        return Boxes(scale_boxes(boxes.xyxy, padded_hw, self._reference_hw), boxes.score, boxes.track_id)
+
+    def _from_reference(self, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
+        assert self.ring is not None
+        padded_hw = Fit(size_hw, self.ring.frame_hw).padded_hw
+        xyxy = scale_boxes(boxes.xyxy, self._reference_hw, padded_hw)
+        inside = Boxes(xyxy, boxes.score, boxes.track_id).clip_to(size_hw)
+        # Prediction may carry people out of the picture.
+        sides = inside.xyxy[:, 2:] - inside.xyxy[:, :2]
+        return inside[np.flatnonzero((sides > 1).all(axis=1))]
+
+
+def _quietly_put(done: Handoff[None]) -> None:
+    try:
+        done.put(None)
+    except Closed:
+        return
