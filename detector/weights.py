@@ -151,7 +151,7 @@ def load_action_model(model: ActionModel, path: Path | None):
     from detector.slowfast.network import create_network
 
     if path is None:
-        return create_network(model.network).eval()
+        return create_network(model.network, seed=0).eval()
     if is_action_model_file(path):
         return read_action_model(path)[1]
     from detector.slowfast.checkpoints import load_network

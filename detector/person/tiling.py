@@ -1,0 +1,88 @@
+"""Where to look closer for small people: pure geometry, no network.
+
+A detector that sees 300x300 pixels misses people of a tenth of a picture's height. Shown a crop of half the
+picture's height round them, it finds them. Looking everywhere costs a dozen passes, so it looks where small people
+are or were, and at one more place of a grid each time, in turn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Crop side over the picture's short side. On vtest.avi (people 0.13 of the height) 0.42 to 0.5 do alike.
+CROP_OF_SHORT_SIDE = 0.5
+MIN_CROP_PX = 160
+# People taller than this much of a crop are left to the pass over the whole picture.
+LARGE_OF_CROP = 0.6
+OVERLAP_OF_CROP = 0.3
+
+
+def crop_side(size_hw: tuple[int, int]) -> int:
+    """Side in pixels of the crops that a picture is looked at in, at most its short side."""
+    short = min(size_hw)
+    return min(max(round(short * CROP_OF_SHORT_SIDE), MIN_CROP_PX), short)
+
+
+def grid(size_hw: tuple[int, int], side: int) -> np.ndarray:
+    """(M, 2) int left-top corners of square crops that cover a picture and overlap."""
+
+    def starts(length: int) -> list[int]:
+        if length <= side:
+            return [0]
+        overlap = OVERLAP_OF_CROP * side
+        count = int(np.ceil((length - overlap) / (side - overlap)))
+        return [round(i * (length - side) / (count - 1)) for i in range(count)]
+
+    return np.array([(x, y) for y in starts(size_hw[0]) for x in starts(size_hw[1])])
+
+
+def cover(xyxy: np.ndarray, size_hw: tuple[int, int], side: int, limit: int) -> np.ndarray:
+    """Place few crops so that each box lies well inside one.
+
+    Greedy: of all places with a box at the left and a box at the top, the one with most boxes that are not covered
+    yet, its boxes centred.
+
+    Args:
+        xyxy: (N, 4) boxes, each smaller than a crop.
+        size_hw: of the picture.
+        side: of a crop, pixels.
+        limit: at most so many crops; boxes left over stay uncovered.
+
+    Returns:
+        (M, 2) int left-top corners inside the picture, M <= limit.
+    """
+    h, w = size_hw
+    margin = 0.06 * side
+    left = np.asarray(xyxy, np.float32).reshape(-1, 4)
+    corners: list[tuple[int, int]] = []
+    while len(left) and len(corners) < limit:
+        best = left[:1]
+        for x in left[:, 0]:
+            columns = left[(left[:, 0] >= x) & (left[:, 2] <= x + side - 2 * margin)]
+            for y in columns[:, 1]:
+                inside = columns[(columns[:, 1] >= y) & (columns[:, 3] <= y + side - 2 * margin)]
+                if len(inside) > len(best):
+                    best = inside
+        centre = (best[:, :2].min(0) + best[:, 2:].max(0)) / 2
+        x, y = np.clip(np.rint(centre - side / 2), 0, (max(w - side, 0), max(h - side, 0))).astype(int)
+        corners.append((int(x), int(y)))
+        left = left[~is_inside(left, (x, y), side, (h, w), 0.0)]
+        left = left[~(left[:, None] == best[None]).all(-1).any(1)]
+    return np.array(corners, int).reshape(-1, 2)
+
+
+def is_inside(
+    xyxy: np.ndarray, corner_xy: tuple[int, int], side: int, size_hw: tuple[int, int], border_px: float
+) -> np.ndarray:
+    """(N,) bool: boxes that no edge of a crop cuts; edges that are also the picture's do not count.
+
+    Args:
+        xyxy: (N, 4) in pixels of the picture.
+        corner_xy: of the crop, with its `side`.
+        size_hw: of the picture.
+        border_px: a box nearer to an edge than this is cut.
+    """
+    (x, y), (h, w) = corner_xy, size_hw
+    low = np.array([-np.inf if x <= 0 else x + border_px, -np.inf if y <= 0 else y + border_px])
+    high = np.array([np.inf if x + side >= w else x + side - border_px, np.inf if y + side >= h else y + side - border_px])
+    return (xyxy[:, :2] >= low).all(1) & (xyxy[:, 2:] <= high).all(1)
