@@ -1,0 +1,193 @@
+"""Weights in, the fastest engine of this machine out: choose, find in the cache or build, verify, load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from detector.errors import UserError
+from detector.models import ActionModel
+from detector.slowfast.network import ActionNetwork
+from detector.types import Clip
+from engine_build import targets
+from engine_build.cache import EngineCache, StoredEngine
+from engine_build.clips import drawn_clips, engine_input, fit_clip
+from engine_build.engine import Engine
+from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_arrays, sha256_of_weights
+from engine_build.verify import Report, refuse, verify
+
+Target = Literal["auto", "openvino", "torch", "torch_cuda", "tensorrt", "tensorrt_rtx"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+REAL, DRAWN = "real clips", "drawn clips"
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one build needs to know."""
+
+    model: ActionModel
+    network: ActionNetwork
+    clip_shape: tuple[int, ...]
+    target: str
+    precision: str
+    report: Callable[[str], object]
+    clips: Sequence[Clip] | None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.clip_shape[1], self.clip_shape[2]
+
+    def inputs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Frames and ROI rows to verify on."""
+        clips = self.clips if self.clips else drawn_clips(self.model, self.size_hw)
+        return [engine_input(self.model, fit_clip(self.model, clip, self.size_hw), self.size_hw) for clip in clips]
+
+    def key(self) -> EngineKey:
+        """What the engine must have been built from."""
+        calibration = ""
+        if self.clips and self.precision == "int8":
+            calibration = sha256_of_arrays([clip.images for clip in self.clips])
+        return EngineKey(
+            model=self.model.name, target=self.target, precision=self.precision, shape=self.clip_shape,
+            weights_sha256=sha256_of_weights(self.network.state_dict()),
+            graph=f"{self.network.config} v{GRAPH_VERSION}",
+            library=targets.library_version(self.target), device=targets.device_name(self.target),
+            calibration_sha256=calibration,
+        )
+
+
+def build_engine(
+    model: ActionModel,
+    network: ActionNetwork,
+    *,
+    size_hw: tuple[int, int],
+    target: Target = "auto",
+    precision: Precision = "auto",
+    report: Callable[[str], object] = print,
+    cache_dir: Path | str | None = None,
+    calibration: Sequence[Clip] | None = None,
+) -> Engine:
+    """Build the engine of an action model, or take it from the cache.
+
+    Args:
+        model: its record; name, view and sampling matter here.
+        network: with its weights, fp32, on the CPU. Left as it is.
+        size_hw: height and width in pixels of the frames that the engine will see: the ring's frames for
+            whole-frame models, the tube for tube models.
+        target: "auto" takes the fastest that is installed and that this machine can run.
+        precision: "auto" takes int8 where a calibrated engine that passed its verification is cached or
+            `calibration` is given, else the fastest that needs no calibration.
+        report: takes lines about what happens.
+        cache_dir: where engines are kept; the user's cache folder where None.
+        calibration: clips of what the engine will see, for int8's ranges and for verification.
+
+    Raises:
+        UserError: a library or GPU is missing, the cache cannot be written, or the engine is out of tolerance.
+    """
+    chosen = targets.choose_target(target)
+    clip_shape = (model.network.num_frames, *size_hw, 3)
+    cache = EngineCache(cache_dir, report)
+
+    def job(precision: str) -> Job:
+        return Job(model, network, clip_shape, chosen, precision, report, calibration)
+
+    if precision == "auto" and "int8" in targets.PRECISIONS[chosen]:
+        engine = _int8_if_good(job("int8"), cache)
+        if engine is not None:
+            return engine
+    wanted = targets.choose_precision(chosen, precision)
+    if wanted == "int8" and not calibration and _quiet(cache).find(job("int8").key()) is None:
+        raise UserError(
+            "int8 needs clips to find its ranges, and no int8 engine is cached; "
+            f"run: python -m engine_build --model {model.name} --precision int8 --calibrate VIDEO"
+        )
+    return _load(job(wanted), cache)
+
+
+def _int8_if_good(job: Job, cache: EngineCache) -> Engine | None:
+    """An int8 engine for `auto`: only for trained weights, only if verified on real clips and within tolerance."""
+    if job.model.weights is None:
+        return None
+    stored = _quiet(cache).find(job.key())
+    if stored is None and not job.clips:
+        return None
+    if stored is not None and not job.clips and not _passed(stored):
+        return None
+    if stored is None and not targets.has("nncf"):
+        job.report(f"int8 is left out: nncf is not installed (run: {targets.INSTALL['nncf']})")
+        return None
+    try:
+        return _load(job, cache)
+    except UserError as error:
+        job.report(f"int8 is not used: {error}")
+        return None
+
+
+def _load(job: Job, cache: EngineCache) -> Engine:
+    """Find or build, verify what is new, and load."""
+    if job.target in ("torch", "torch_cuda"):
+        return _torch_engine(job)
+    stored = cache.load_or_build(job.key(), lambda folder: _build_files(job, folder))
+    engine = _open(job, stored)
+    if stored.fresh:
+        built_s = stored.manifest.build_s
+        job.report(f"built {engine.description} in {built_s:.1f} s ({stored.size_mb:.0f} MB) in {stored.folder}")
+    verified = stored.manifest.verify
+    if not verified or (job.clips and verified["source"] == DRAWN):
+        return _verified(job, cache, stored, engine)
+    if not verified["ok"]:
+        engine.close()
+        raise refuse(Report(**verified))
+    return engine
+
+
+def _verified(job: Job, cache: EngineCache, stored: StoredEngine, engine: Engine) -> Engine:
+    result = verify(engine, job.network, job.inputs(), job.precision, REAL if job.clips else DRAWN)
+    cache.record_verify(stored, result.to_dict())
+    if not result.ok:
+        engine.close()
+        raise refuse(result)
+    job.report(f"verified: {result.line()}")
+    return engine
+
+
+def _build_files(job: Job, folder: Path) -> dict[str, Any]:
+    job.report(f"building {job.target} {job.precision} of {job.model.name} for {job.clip_shape}; this is done once")
+    if job.target == "openvino":
+        from engine_build import run_openvino
+
+        converted = run_openvino.convert_trunk(job.network, job.clip_shape)
+        if job.precision == "int8":
+            from engine_build.quantize import quantize_openvino
+
+            converted = quantize_openvino(converted, [frames for frames, _ in job.inputs()])
+        run_openvino.save_model(converted, folder / run_openvino.FILE)
+        return {}
+    raise UserError(f"{job.target} is not built here")
+
+
+def _open(job: Job, stored: StoredEngine) -> Engine:
+    if job.target == "openvino":
+        from engine_build.run_openvino import FILE, OpenVinoEngine
+
+        return OpenVinoEngine(stored.folder / FILE, job.network, job.precision, job.clip_shape)
+    raise UserError(f"{job.target} is not run here")
+
+
+def _torch_engine(job: Job) -> Engine:
+    from engine_build.run_torch import TorchEngine
+
+    on_gpu = job.target == "torch_cuda"
+    return TorchEngine(job.network, job.precision, "cuda" if on_gpu else "cpu", compiled=on_gpu)
+
+
+def _passed(stored: StoredEngine) -> bool:
+    return bool(stored.manifest.verify.get("ok"))
+
+
+def _quiet(cache: EngineCache) -> EngineCache:
+    return EngineCache(cache.folder, report=lambda line: None)

@@ -1,0 +1,235 @@
+"""Engines on disk: built once, found again, thrown away when broken.
+
+A folder per engine holds its files and `manifest.json`. A build happens in a folder of its own that is renamed when
+complete, so that a killed build leaves nothing that looks like an engine; a lock file lets two processes that want
+the same engine do the work once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from detector.errors import UserError
+from detector.weights import cache_dir
+from engine_build.manifest import EngineKey, Manifest, sha256_of_file
+
+MANIFEST = "manifest.json"
+LOCK_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class StoredEngine:
+    """A complete engine on disk.
+
+    Attributes:
+        folder: where its files are.
+        manifest: what it was built from.
+        fresh: this call built it.
+    """
+
+    folder: Path
+    manifest: Manifest
+    fresh: bool = False
+
+    @property
+    def size_mb(self) -> float:
+        """Of all its files."""
+        return sum(facts["bytes"] for facts in self.manifest.files.values()) / 2**20
+
+
+# Writes an engine's files into the folder given and returns the manifest's `details`.
+Build = Callable[[Path], dict[str, Any]]
+
+
+def default_folder() -> Path:
+    """`engines` beside the cached weights."""
+    return cache_dir() / "engines"
+
+
+class EngineCache:
+    """All engines of one folder."""
+
+    def __init__(self, folder: Path | str | None = None, report: Callable[[str], object] = print) -> None:
+        """
+        Args:
+            folder: where engines live; made when first written to.
+            report: takes one line whenever something happens that a person may wonder about.
+        """
+        self.folder = Path(folder) if folder is not None else default_folder()
+        self.report = report
+
+    def find(self, key: EngineKey) -> StoredEngine | None:
+        """The engine for a key, if it is there and sound; says in one line why one is not used. Writes nothing."""
+        folder = self.folder / key.folder_name
+        if not folder.is_dir():
+            self._explain_miss(key)
+            return None
+        manifest, problem = check(folder, key)
+        if manifest is None:
+            self.report(f"engine {folder.name} is not usable: {problem}; it is built again")
+            return None
+        return StoredEngine(folder, manifest)
+
+    def load_or_build(self, key: EngineKey, build: Build) -> StoredEngine:
+        """Find the engine for a key or build it; of several processes that ask at once, one builds.
+
+        Raises:
+            UserError: the folder cannot be written, the disk is full, or another process holds the lock for an hour.
+        """
+        found = self.find(key)
+        if found is not None:
+            return found
+        with self._lock(key):
+            quiet = EngineCache(self.folder, report=lambda line: None)
+            found = quiet.find(key)  # another process may have built it while this one waited
+            return found if found is not None else self._build(key, build)
+
+    def record_verify(self, stored: StoredEngine, verify: dict[str, Any]) -> StoredEngine:
+        """Write a verification's result into an engine's manifest."""
+        manifest = replace(stored.manifest, verify=verify)
+        with _explained(self.folder), self._lock(stored.manifest.key):
+            _write_whole(stored.folder / MANIFEST, manifest.to_json())
+        return replace(stored, manifest=manifest)
+
+    def remove(self, key: EngineKey) -> None:
+        """Delete an engine, if it is there."""
+        with _explained(self.folder):
+            _remove_folder(self.folder / key.folder_name)
+
+    def _build(self, key: EngineKey, build: Build) -> StoredEngine:
+        final = self.folder / key.folder_name
+        partial = self.folder / f".{key.folder_name}.partial"
+        with _explained(self.folder):
+            # The lock is ours, so whatever lies here is of a build that died.
+            _remove_folder(partial)
+            partial.mkdir(parents=True)
+            try:
+                start = time.perf_counter()
+                details = build(partial)
+                manifest = Manifest(
+                    key=key,
+                    files={p.name: _facts(p) for p in sorted(partial.iterdir())},
+                    build_s=round(time.perf_counter() - start, 2),
+                    created=datetime.now(UTC).isoformat(timespec="seconds"),
+                    details=details,
+                )
+                _write_whole(partial / MANIFEST, manifest.to_json())
+                _remove_folder(final)
+                partial.rename(final)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        return StoredEngine(final, manifest, fresh=True)
+
+    @contextlib.contextmanager
+    def _lock(self, key: EngineKey) -> Iterator[None]:
+        import filelock
+
+        with _explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.folder / f".{key.folder_name}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                self.report(f"another process builds {key.stem}; waiting for it")
+                try:
+                    lock.acquire(timeout=LOCK_TIMEOUT_S)
+                except filelock.Timeout:
+                    raise UserError(
+                        f"engine cache: {self.folder} has been locked by another build for {LOCK_TIMEOUT_S / 60:.0f} "
+                        "minutes; end that process, or choose another folder with --cache-dir"
+                    ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _explain_miss(self, key: EngineKey) -> None:
+        for folder in sorted(self.folder.glob(f"{key.stem}-*")):
+            with contextlib.suppress(OSError, ValueError):
+                other = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8")).key
+                names = key.differences(other)
+                shown = [f"{n} {_short(getattr(other, n))}, now {_short(getattr(key, n))}" for n in names]
+                self.report(f"engine {folder.name} does not fit: built for {'; '.join(shown)}")
+
+
+def check(folder: Path, key: EngineKey) -> tuple[Manifest | None, str]:
+    """Read an engine's manifest and compare it with a key and with the files.
+
+    Returns:
+        The manifest and "", or None and what is wrong.
+    """
+    try:
+        manifest = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    except OSError as error:
+        return None, f"its manifest cannot be read ({error.strerror})"
+    except ValueError as error:
+        return None, str(error)
+    differing = key.differences(manifest.key)
+    if differing:
+        return None, f"it was built for another {', '.join(differing)}"
+    if not manifest.files:
+        return None, "its manifest lists no files"
+    for name, facts in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            return None, f"{name} is missing"
+        if path.stat().st_size != facts["bytes"]:
+            return None, f"{name} has {path.stat().st_size} bytes, expected {facts['bytes']}"
+        if sha256_of_file(path) != facts["sha256"]:
+            return None, f"{name} is corrupted (its checksum differs)"
+    return manifest, ""
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        elsewhere = "choose another folder with --cache-dir or SLOWFAST_CACHE"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = _free_mb(folder)
+            raise UserError(f"engine cache: the disk of {folder} is full ({free} MB free); free some, or {elsewhere}") \
+                from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(f"engine cache: cannot write to {folder} ({error.strerror}); {elsewhere}") from error
+        raise
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new text, never half of one, even after a power cut."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _free_mb(folder: Path) -> int:
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free // 2**20
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"

@@ -1,0 +1,145 @@
+"""What this machine can run, and what to install where it cannot. One line for each mistake.
+
+Nothing here builds anything; libraries are looked for without importing the heavy ones.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import lru_cache
+from importlib import metadata
+from typing import Any
+
+from detector.errors import UserError
+
+TARGETS = ("openvino", "torch", "torch_cuda", "tensorrt", "tensorrt_rtx")
+PRECISIONS = {
+    "openvino": ("fp32", "bf16", "int8"),
+    "torch": ("fp32", "bf16"),
+    "torch_cuda": ("fp32", "bf16", "fp16"),
+    "tensorrt": ("fp32", "bf16", "fp16", "int8"),
+    "tensorrt_rtx": ("fp32", "bf16", "fp16", "int8"),
+}
+NEEDS_GPU = ("torch_cuda", "tensorrt", "tensorrt_rtx")
+
+# What a person types to get a library that is missing.
+INSTALL = {
+    "openvino": "pip install openvino",
+    "nncf": "pip install nncf onnx onnxslim",
+    "onnx": "pip install onnx onnxslim",
+    "onnxslim": "pip install onnx onnxslim",
+    "onnxruntime": "pip install onnxruntime",
+    "tensorrt": "pip install tensorrt pycuda",
+    "tensorrt_rtx": "pip install tensorrt-rtx-cu13 pycuda",
+    "pycuda": "pip install pycuda",
+}
+
+
+def require(library: str) -> Any:
+    """Import an optional library.
+
+    Raises:
+        UserError: it is missing, or its own libraries are; with the exact line that installs it.
+    """
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name != library:
+            raise UserError(f"{library}: needs {error.name}, which is missing; run: {INSTALL[library]}") from None
+        raise UserError(f"{library} is not installed; run: {INSTALL[library]}") from None
+    except (ImportError, OSError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{library} does not load ({first_line}); run: {INSTALL[library]}") from None
+
+
+def has(library: str) -> bool:
+    """Whether a library is installed, without importing it."""
+    return importlib.util.find_spec(library) is not None
+
+
+def require_gpu(target: str) -> None:
+    """Raise `UserError` where a target needs a GPU that torch does not see."""
+    import torch
+
+    if not torch.cuda.is_available():
+        built = "sees none (look at: nvidia-smi)" if torch.version.cuda else "is built without CUDA"
+        raise UserError(f"{target} needs an NVIDIA GPU, and torch {built}; run with --target openvino")
+
+
+def choose_target(wanted: str) -> str:
+    """The engine to use: `wanted`, or the fastest that is installed and that the machine can run.
+
+    Raises:
+        UserError: no such target, its library is missing, or there is no GPU for it.
+    """
+    if wanted == "auto":
+        import torch
+
+        if torch.cuda.is_available():
+            for target in ("tensorrt", "tensorrt_rtx"):
+                if has(target) and has("pycuda"):
+                    return target
+            return "torch_cuda"
+        return "openvino" if has("openvino") else "torch"
+    if wanted not in TARGETS:
+        raise UserError(f"--target: got {wanted!r}, expected auto or one of {', '.join(TARGETS)}")
+    if wanted in NEEDS_GPU:
+        require_gpu(wanted)
+    for library in {"openvino": ["openvino"], "tensorrt": ["tensorrt", "pycuda"],
+                    "tensorrt_rtx": ["tensorrt_rtx", "pycuda"]}.get(wanted, []):
+        require(library)
+    return wanted
+
+
+def choose_precision(target: str, wanted: str) -> str:
+    """The precision to build: `wanted`, or the fastest one that keeps a network's accuracy without calibration.
+
+    Raises:
+        UserError: the target does not know that precision.
+    """
+    known = PRECISIONS[target]
+    if wanted != "auto":
+        if wanted not in known:
+            raise UserError(f"--precision: got {wanted!r}, expected auto or one of {', '.join(known)} for {target}")
+        return wanted
+    if target == "openvino":
+        return "bf16" if cpu_has_bf16() else "fp32"
+    return "fp32" if target == "torch" else "fp16"
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bf16() -> bool:
+    """Whether OpenVINO says that this CPU multiplies bfloat16 natively."""
+    openvino = require("openvino")
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def library_version(target: str) -> str:
+    """Name and version of what builds and runs a target: `openvino 2025.4.0`."""
+    names = {
+        "openvino": ("openvino",),
+        "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx", "tensorrt-rtx-cu12"),
+    }.get(target, ("torch",))
+    for name in names:
+        try:
+            return f"{names[0]} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return f"{names[0]} unknown"
+
+
+def device_name(target: str) -> str:
+    """The processor or GPU an engine of this target depends on.
+
+    A GPU is named with its compute capability and memory. A CPU is named by the instructions that decide which
+    engine is good: OpenVINO compiles its graph again at each start, so the model of the CPU does not matter.
+    """
+    import torch
+
+    if target in NEEDS_GPU:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        memory_gb = round(properties.total_memory / 2**30)
+        return f"{properties.name}, compute {properties.major}.{properties.minor}, {memory_gb} GiB"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,123 @@
+"""Building an engine from a small network: it equals torch, it is cached, and what does not fit is said in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from detector.errors import UserError
+from detector.labels import load_labels
+from detector.models import ActionModel
+from detector.sampling import Sampling
+from detector.slowfast.config import SlowFastConfig
+from detector.slowfast.network import ActionNetwork, create_network
+from detector.views import FrameView, TubeView
+from engine_build.build import build_engine
+from engine_build.clips import drawn_clips, engine_input
+
+SIZE_HW = (64, 80)
+
+
+@pytest.fixture(scope="module")
+def model() -> ActionModel:
+    config = SlowFastConfig(num_frames=8, alpha=4, width=16, blocks=(1, 1, 1, 1), lateral_kernel=7)
+    return ActionModel("tiny", config, load_labels("ava"), Sampling(8, 8), FrameView(64))
+
+
+@pytest.fixture(scope="module")
+def network(model) -> ActionNetwork:
+    """A network whose batch norms have seen pictures, so that its activations have an ordinary size."""
+    network = create_network(model.network, seed=3)
+    network.train()
+    frames = np.concatenate([engine_input(model, clip, SIZE_HW)[0] for clip in drawn_clips(model, SIZE_HW, 4)])
+    with torch.no_grad():
+        for _ in range(20):
+            network.forward_trunk(torch.from_numpy(frames))
+    torch.nn.init.normal_(network.head.projection.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    return network.eval()
+
+
+def build(model, network, folder, report=lambda line: None, **more):
+    """An fp32 OpenVINO engine of the tiny model, unless told otherwise."""
+    arguments = {"size_hw": SIZE_HW, "target": "openvino", "precision": "fp32", **more}
+    return build_engine(model, network, cache_dir=folder, report=report, **arguments)
+
+
+def expected_scores(network, frames, rois):
+    with torch.inference_mode():
+        features = network.forward_trunk(torch.from_numpy(frames))
+        return features.numpy(), network.forward_head(features, torch.from_numpy(rois)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "tolerance"), [("openvino", "fp32", 1e-4), ("torch", "fp32", 1e-4), ("torch", "bf16", 0.03)]
+)
+def test_engine_gives_the_scores_of_the_network(model, network, tmp_path, target, precision, tolerance):
+    engine = build(model, network, tmp_path, target=target, precision=precision)
+    frames, rois = engine_input(model, drawn_clips(model, SIZE_HW, 1, seed=7)[0], SIZE_HW)
+    features, scores = expected_scores(network, frames, rois)
+    got = engine.run_trunk(frames)
+    assert tuple(got.shape) == features.shape
+    assert np.abs(engine.run_head(got, rois) - scores).max() < tolerance
+    assert scores.std() > 0.05  # a comparison of constants would prove nothing
+    assert engine.run_head(got, np.zeros((0, 5), np.float32)).shape == (0, 80)
+    engine.close()
+    engine.close()
+
+
+def test_batches_of_any_size_equal_clips_run_alone(model, network, tmp_path):
+    engine = build(model, network, tmp_path)
+    frames = np.random.default_rng(0).integers(0, 256, (9, 8, *SIZE_HW, 3), dtype=np.uint8)
+    alone = np.concatenate([engine.run_trunk(frames[i : i + 1]).numpy().copy() for i in range(9)])
+    for batch in (1, 3, 9, 2):
+        assert np.abs(engine.run_trunk(frames[:batch]).numpy() - alone[:batch]).max() < 1e-3 * np.abs(alone).max()
+
+
+def test_second_start_takes_the_engine_from_the_cache(model, network, tmp_path):
+    lines: list[str] = []
+    for _ in range(2):
+        build(model, network, tmp_path, lines.append).close()
+    assert sum(line.startswith("building") for line in lines) == 1
+    assert sum(line.startswith("verified") for line in lines) == 1
+
+
+def test_other_weights_are_another_engine_and_the_miss_is_explained(model, network, tmp_path):
+    lines: list[str] = []
+    for seed in (1, 2):
+        build(model, create_network(model.network, seed), tmp_path, lines.append).close()
+    assert sum(line.startswith("building") for line in lines) == 2
+    assert any("does not fit: built for weights_sha256" in line for line in lines)
+
+
+def test_tube_models_are_verified_on_tubes(model, network, tmp_path):
+    view = TubeView(size_px=64, short_side_px=96)
+    tube_model = ActionModel("tube", model.network, model.labels, model.sampling, view)
+    lines: list[str] = []
+    engine = build(tube_model, network, tmp_path, lines.append, size_hw=(64, 64))
+    assert any("verified" in line and "8 people" in line for line in lines)
+    frames, rois = engine_input(tube_model, drawn_clips(tube_model, (64, 64), 1, seed=4)[0], (64, 64))
+    assert frames.shape == (4, 8, 64, 64, 3)
+    _, scores = expected_scores(network, frames, rois)
+    assert np.abs(engine.run_head(engine.run_trunk(frames), rois) - scores).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"target": "gpu"}, "--target: got 'gpu', expected auto or one of"),
+        ({"precision": "fp16"}, "--precision: got 'fp16', expected auto or one of fp32, bf16, int8 for openvino"),
+        ({"precision": "int8"}, "--calibrate VIDEO"),
+    ],
+)
+def test_mistakes_are_one_line(model, network, tmp_path, arguments, text):
+    with pytest.raises(UserError) as caught:
+        build(model, network, tmp_path, **arguments)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_of_another_size_are_refused(model, network, tmp_path):
+    engine = build(model, network, tmp_path)
+    with pytest.raises(ValueError, match=r"expected \(B, 8, 64, 80, 3\) uint8"):
+        engine.run_trunk(np.zeros((1, 8, 64, 96, 3), np.uint8))
