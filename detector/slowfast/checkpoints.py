@@ -152,7 +152,7 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path, facts: Mapping
     }
     if has_fast:
         last = shape("s5.pathway1_res0.branch2.c.weight")[0]
-        found["beta_inv"] = max(width * 32 // max(last, 1), 1)
+        found["beta_inv"] = max(round(width * 32 / max(last, 1)), 1)
         found.setdefault("fast_input", _fast_input(shape("s1.pathway1_stem.conv.weight")[1], path))
     if has_slow and has_fast:
         found.update(_lateral(shape, width, found["alpha"], path))

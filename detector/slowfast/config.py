@@ -136,8 +136,16 @@ class SlowFastConfig:
 
     @property
     def fast_channels(self) -> tuple[int, ...]:
-        """Output channels of the fast pathway's conv1, res2..res5: a fraction beta, rounded down."""
-        return tuple(c // self.beta_inv for c in self.slow_channels)
+        """Output channels of the fast pathway's conv1, res2..res5: a fraction beta of the slow one's.
+
+        Rounded up: the paper does not say, and its figures for beta 1/6 and 1/12 are met within 2 % only so.
+        """
+        return tuple(-(-c // self.beta_inv) for c in self.slow_channels)
+
+    @property
+    def inner_channels(self) -> tuple[tuple[int, int], ...]:
+        """Channels inside the bottlenecks of res2..res5, each (slow pathway, fast pathway)."""
+        return tuple((c // 4, -(-c // 4 // self.beta_inv)) for c in self.slow_channels[1:])
 
     @property
     def lateral_channels(self) -> tuple[int, ...]:

@@ -224,10 +224,9 @@ def _stage(config: SlowFastConfig, number: int, stride: int, dilation: int) -> S
     temporal_blocks = blocks
     if number == 4 and config.temporal_blocks_res4 is not None:
         temporal_blocks = min(config.temporal_blocks_res4, blocks)
-    inner = config.width * 2 ** (number - 2)
     return Stage(
         channels_in=(slow_in if config.has_slow else None, config.fast_channels[i - 1] if config.has_fast else None),
-        channels_inner=(inner, max(inner // config.beta_inv, 1)),
+        channels_inner=config.inner_channels[number - 2],
         channels_out=(config.slow_channels[i], config.fast_channels[i]),
         temporal_kernels=(SLOW_TEMPORAL_KERNELS[i], FAST_TEMPORAL_KERNELS[i]),
         blocks=blocks,
