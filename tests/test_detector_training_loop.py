@@ -197,7 +197,7 @@ def test_a_bad_loss_is_left_out_and_counted(tmp_path):
 
 
 def test_a_diverged_run_stops_with_advice(tmp_path):
-    with pytest.raises(UserError, match="not a number 5 times in a row up to step 5.*lower"):
+    with pytest.raises(UserError, match=r"not a number 5 times in a row up to step 5.*lower"):
         run(tmp_path, loss=lambda logits, targets: (logits.sum() * float("inf"), torch.tensor(1)))
 
 
@@ -265,15 +265,26 @@ def test_frozen_parts_stay_and_rates_scale(tmp_path):
 
 
 def test_a_pattern_that_fits_nothing_is_refused(tmp_path):
-    with pytest.raises(UserError, match="'trunk.\\*' fits no parameter"):
+    with pytest.raises(UserError, match=r"'trunk\.\*' fits no parameter"):
         run(tmp_path, recipe=Recipe(frozen=("trunk.*",)))
+
+
+class LongerClips(Clips):
+    def __getitem__(self, index):
+        frames, boxes, targets = super().__getitem__(index)
+        return np.repeat(frames, 2, axis=0), boxes, targets
 
 
 def test_the_loss_falls_with_bf16_and_moving_average(tmp_path):
     recipe = Recipe(rate=0.05, steps=20, batch=4, precision="bf16", ema_decay=0.9, clip_norm=5.0)
-    run(tmp_path, recipe=recipe, execution=Execution(device="cpu", threads=1, progress=False, log_every=1))
+    run(tmp_path, LongerClips(), recipe)
     losses = [line["loss"] for line in read_log(tmp_path)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+
+
+def test_bf16_is_refused_where_this_cpu_would_train_on_garbage(tmp_path):
+    with pytest.raises(UserError, match=r"kernel of 5 over 4 frames; use precision=fp32"):
+        run(tmp_path, recipe=Recipe(rate=0.05, steps=2, batch=4, precision="bf16"))
 
 
 KILLED = """

@@ -29,13 +29,13 @@ from detector.training.interrupts import Interrupts
 from detector.training.journal import Journal
 from detector.training.losses import Loss, create_loss
 from detector.training.parameters import MovingAverage, create_optimizer, freeze
+from detector.training.precision import autocast, watch_bf16_on_cpu
 from detector.training.recipe import Execution, Recipe
 
 Validate = Callable[[nn.Module], dict[str, float]]
 
 # One bad batch may be a broken clip; several in a row are a diverged network.
 BAD_STEPS_ALLOWED = 5
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -115,6 +115,7 @@ class Trainer:
         self.execution, self.world = execution, world
         self.total_steps = recipe.total_steps(len(dataset))
         self.still_norms = freeze(network, recipe)
+        watch_bf16_on_cpu(network, recipe.precision, world.device)
         self.model = self._wrapped(network)
         self.optimizer = create_optimizer(network, recipe)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
@@ -175,7 +176,7 @@ class Trainer:
             frames, targets = frames.to(device, non_blocking=True), targets.to(device, non_blocking=True)
             rois = None if rois is None else rois.to(device, non_blocking=True)
             with self._gradients_meet(part == recipe.accumulation - 1):
-                with self._autocast():
+                with autocast(recipe.precision, device):
                     logits = self.model(frames, rois, activate=False)
                 loss_sum, count = self.loss(logits, targets)
                 self.scaler.scale(loss_sum).backward()
@@ -324,11 +325,6 @@ class Trainer:
         self.model.train()
         for norm in self.still_norms:
             norm.eval()
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.recipe.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.world.device.type, AUTOCAST_TYPES[self.recipe.precision])
 
     def _gradients_meet(self, last_part: bool) -> AbstractContextManager[Any]:
         if self.world.size > 1 and not last_part:

@@ -1,0 +1,45 @@
+"""Number types of the computation: autocast, and one trap in it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from detector.errors import UserError
+from detector.training.recipe import Precision
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which convolutions and products compute in that type; weights stay float32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, AUTOCAST_TYPES[precision])
+
+
+def watch_bf16_on_cpu(network: nn.Module, precision: Precision, device: torch.device) -> None:
+    """Refuse, at the first forward pass, clips too short for bf16 training on a CPU.
+
+    Where a convolution's input has fewer frames than its temporal kernel, oneDNN's bf16 weight gradient on CPUs
+    holds uninitialised memory (seen with torch 2.15: 2 frames under a kernel of 3, 4 under one of 5; float32 is
+    right). The figures of the gradient are then anything, most often around 1e35.
+    """
+    if precision != "bf16" or device.type != "cpu":
+        return
+
+    def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        assert isinstance(module, nn.Conv3d)
+        frames, kernel = inputs[0].shape[2], module.kernel_size[0]
+        if frames < kernel and module.training:
+            raise UserError(
+                f"recipe: precision=bf16 is wrong on this CPU for a kernel of {kernel} over {frames} frames; "
+                "use precision=fp32 or longer clips"
+            )
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d) and module.kernel_size[0] > 1:
+            module.register_forward_pre_hook(check)
