@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -169,6 +170,10 @@ class Session:
                 self._sizes.append(wanted)
             return wanted
 
+    def load_detector(self) -> PersonDetector:
+        """Load the person detector in its thread, and wait for it."""
+        return self._detector_worker.submit(self._get_detector).result()
+
     def prepare(self, source_hw: tuple[int, int]) -> Future[None]:
         """Load the detector and build the engine for a source of that size now; the future ends when both are."""
         size_hw = self.frame_size(source_hw)
@@ -287,14 +292,20 @@ def open_session(
 
     record, path = resolve_action_model(model, allow_untrained=untrained)
     network = load_action_model(record, path)
-    people = create_person_detector(detector, threshold=person_threshold, device=device)
-    notice = getattr(people, "notice", "")
-    return Session(
+    # Both names are checked by `build_engine` itself, with the list of what there is.
+    build = partial(build_engine, record, network, target=engine, precision=precision, report=report)  # type: ignore
+    session = Session(
         record,
-        create_detector=lambda: people,
-        build_engine=lambda size_hw: build_engine(
-            record, network, size_hw=size_hw, target=engine, precision=precision, report=report
-        ),
+        create_detector=lambda: create_person_detector(detector, threshold=person_threshold, device=device),
+        build_engine=lambda size_hw: build(size_hw=size_hw),
         untrained=path is None,
-        notices=tuple(line for line in (notice,) if line),
     )
+    try:
+        people = session.load_detector()
+    except BaseException:
+        session.close()
+        raise
+    accuracy = f" ({record.accuracy})" if record.accuracy else ""
+    what = "random weights: scores mean nothing" if session.untrained else record.name + accuracy
+    session.notices = tuple(line for line in (f"actions: {what}", getattr(people, "notice", "")) if line)
+    return session
