@@ -1,0 +1,89 @@
+"""What a visitor chose: model, thresholds, actions, display. Everything here comes from a browser: trust nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from detector.errors import UserError
+from detector.labels import LabelMap
+from stream.results import Update, thresholds_for
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The controls of one visitor.
+
+    Attributes:
+        model: name of one of the server's models; "" for the first.
+        person_threshold: confidence over which a box is a person, 0 to 1.
+        action_threshold: score over which an action is shown; None for each action's own default.
+        actions: names of the actions to show; empty for all.
+        display: `now` draws the newest picture with the latest labels, `synced` waits for the picture's own.
+    """
+
+    model: str = ""
+    person_threshold: float = 0.8
+    action_threshold: float | None = None
+    actions: tuple[str, ...] = ()
+    display: Literal["now", "synced"] = "now"
+
+    def thresholds(self, labels: LabelMap) -> np.ndarray:
+        """(A,) float32 score over which each action is shown; infinite for those that are not wanted.
+
+        Raises:
+            UserError: an action that the model does not know.
+        """
+        settings = () if self.action_threshold is None else (f"{self.action_threshold:g}",)
+        limits = thresholds_for(labels, settings)
+        if self.actions:
+            wanted = [labels.find(name) for name in self.actions]
+            hidden = np.setdiff1d(np.arange(len(labels)), wanted)
+            limits[hidden] = np.inf
+        return limits
+
+    def keep_people(self, update: Update) -> Update:
+        """The same update without people under this visitor's threshold; the detector may be set lower."""
+        sure = update.boxes.score >= self.person_threshold
+        if sure.all():
+            return update
+        return replace(update, boxes=update.boxes[sure], scores=update.scores[sure])
+
+
+def read_choices(given: Mapping[str, Any], models: tuple[str, ...], default: Choices) -> Choices:
+    """Check what a browser sent.
+
+    Args:
+        given: any of `model`, `person`, `action` (null for the defaults), `actions`, `display`.
+        models: names that the server offers.
+        default: for what is not given.
+
+    Raises:
+        UserError: a value of the wrong kind or out of range; one line.
+    """
+    model = given.get("model", default.model) or models[0]
+    if model not in models:
+        raise UserError(f"model {str(model)[:60]!r}: not offered here, expected one of {', '.join(models)}")
+    action = given.get("action", default.action_threshold)
+    actions = given.get("actions", default.actions)
+    if not isinstance(actions, list | tuple) or not all(isinstance(a, str) for a in actions) or len(actions) > 1000:
+        raise UserError("actions: expected a list of names")
+    display = given.get("display", default.display)
+    if display not in ("now", "synced"):
+        raise UserError(f"display {str(display)[:20]!r}: expected now or synced")
+    return Choices(
+        model,
+        _unit(given.get("person", default.person_threshold), "person threshold"),
+        None if action is None else _unit(action, "action threshold"),
+        tuple(actions),
+        display,
+    )
+
+
+def _unit(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UserError(f"{name}: got {str(value)[:20]!r}, expected a number from 0 to 1")
+    return float(value)

@@ -1,0 +1,290 @@
+"""Videos being analysed, one after the other: progress, cancelling, and the files that come out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+
+from demo.choices import Choices
+from demo.pool import Busy, ModelPool
+from demo.shelf import Folder
+from demo.timeline import Summary, summarise
+from detector.errors import UserError
+from detector.types import Frame
+from stream.mp4 import Mp4Writer
+from stream.overlay import draw_update
+from stream.pipeline import Options, Pipeline
+from stream.results import KeyFrameResult
+from stream.sinks import AvaCsv, JsonLines
+from stream.sources import Source, VideoFile
+
+log = logging.getLogger(__name__)
+
+# A 4K picture is 25 MB and a pipeline holds seconds of them; this is what a page shows anyway.
+MAX_SIDE_PX = 1280
+MAX_FILE_SIDE_PX = 8192
+VIDEO, JSONL, CSV = "annotated.mp4", "actions.jsonl", "actions_ava.csv"
+
+State = Literal["waiting", "running", "done", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of an upload before it is analysed; `duration_s` is None where the file does not say."""
+
+    width: int
+    height: int
+    fps: float | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        state: waiting, running, done, cancelled or failed.
+        fraction: 0 to 1; None where the length is not known.
+        left_s: seconds to go, by what it took so far; None until that says something.
+        ahead: jobs that come first.
+        message: of a failure, for the visitor; or what is going on.
+    """
+
+    state: State
+    fraction: float | None = 0.0
+    left_s: float | None = None
+    ahead: int = 0
+    message: str = ""
+
+
+def inspect_video(path: Path, shown_name: str, max_duration_s: float) -> VideoInfo:
+    """Check that a file is a video that can be worked on: open it and decode its first picture.
+
+    Raises:
+        UserError: it is not, is damaged, too large a picture or too long.
+    """
+    import av
+
+    from stream.decode import open_video
+
+    with open_video(str(path), shown_name=shown_name) as video, av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if max(width, height) > MAX_FILE_SIDE_PX:
+            raise UserError(f"{shown_name}: {width}x{height}, expected at most {MAX_FILE_SIDE_PX} pixels a side")
+        if video.duration_s is not None and video.duration_s > max_duration_s:
+            raise UserError(
+                f"{shown_name}: {_minutes(video.duration_s)} long, expected at most {_minutes(max_duration_s)}; "
+                "cut out the part that matters"
+            )
+        if next(iter(video), None) is None:
+            raise UserError(f"{shown_name}: none of its pictures can be decoded; is the file damaged?")
+        return VideoInfo(width, height, video.fps, video.duration_s)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+class ShrunkSource:
+    """Another source with its pictures made smaller, and an end to its patience."""
+
+    live = False
+
+    def __init__(self, inner: VideoFile, max_side_px: int, max_duration_s: float) -> None:
+        self._inner, self._max_side_px, self._max_duration_s = inner, max_side_px, max_duration_s
+        self.name, self.fps, self.status = inner.name, inner.fps, inner.status
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._inner:
+            if frame.time_s > self._max_duration_s:
+                raise UserError(f"{self.name}: longer than {_minutes(self._max_duration_s)}, which is the limit here")
+            scale = self._max_side_px / max(frame.size_hw)
+            if scale < 1:
+                small = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                frame = replace(frame, image=small)
+            yield frame
+
+    def close(self) -> None:
+        """Make the iterator end soon."""
+        self._inner.close()
+
+
+class Job:
+    """One video: analysed in a thread of `Jobs`, watched from outside."""
+
+    def __init__(
+        self, path: Path, folder: Folder, choices: Choices, max_duration_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            path: of the video.
+            folder: results go here; it names the visitor and the page.
+            choices: of the visitor.
+            max_duration_s: of the video.
+            clock: seconds, monotonic.
+        """
+        self.folder, self.choices = folder, choices
+        self.summary: Summary | None = None
+        self._path, self._max_duration_s, self._clock = path, max_duration_s, clock
+        self._state: State = "waiting"
+        self._message = ""
+        self._stop = threading.Event()
+        self._pipeline: Pipeline | None = None
+        self._started_s = 0.0
+        self._done_s, self._duration_s = 0.0, 0.0
+
+    @property
+    def state(self) -> State:
+        """waiting, running, done, cancelled or failed."""
+        return self._state
+
+    def progress(self, ahead: int = 0) -> Progress:
+        """How far it is; `ahead` jobs come first."""
+        if self._state != "running":
+            return Progress(self._state, 1.0 if self._state == "done" else 0.0, None, ahead, self._message)
+        pipeline = self._pipeline
+        message = pipeline.status.message if pipeline is not None else "reading the model"
+        if not self._duration_s:
+            return Progress("running", None, None, 0, message)
+        fraction = min(self._done_s / self._duration_s, 1.0)
+        elapsed_s = self._clock() - self._started_s
+        # The first few per cent say little: engines are still being built.
+        left_s = elapsed_s * (1 - fraction) / fraction if fraction >= 0.03 else None
+        return Progress("running", fraction, left_s, 0, message)
+
+    def cancel(self) -> None:
+        """End it soon and throw away what it made; from any thread, may be called twice."""
+        self._stop.set()
+        if self._state == "waiting":
+            self._state = "cancelled"
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.close(timeout_s=0.0)
+
+    def run(self, pool: ModelPool) -> None:
+        """Do the work; never raises, the state says how it went."""
+        if self._stop.is_set():
+            self._state = "cancelled"
+            return
+        self._state, self._started_s = "running", self._clock()
+        try:
+            self._analyse(pool)
+            self._state = "cancelled" if self._stop.is_set() else "done"
+        except UserError as error:
+            self._fail(str(error))
+        except Exception:
+            log.exception("a video could not be analysed")
+            self._fail("the server ran into an error while analysing; its log says more")
+        if self._state != "done":
+            self._throw_away()
+
+    def _fail(self, message: str) -> None:
+        self._message = message
+        self._state = "cancelled" if self._stop.is_set() else "failed"
+
+    def _throw_away(self) -> None:
+        for name in (VIDEO, JSONL, CSV):
+            served = self.folder.files.pop(name, None)
+            if served is not None:
+                served.path.unlink(missing_ok=True)
+
+    def _analyse(self, pool: ModelPool) -> None:
+        with contextlib.ExitStack() as stack:
+            lease = stack.enter_context(pool.lease(self.choices.model))
+            lease.set_person_threshold(self.choices.person_threshold)
+            thresholds = self.choices.thresholds(lease.session.model.labels)
+            file = VideoFile(self._path, name=self.folder.shown_name)
+            self._duration_s = file.duration_s or 0.0
+            source: Source = ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)
+            stem = Path(self.folder.shown_name).stem
+            serve = self.folder.serve
+            video = Mp4Writer(serve(VIDEO, "video/mp4", f"{stem}_annotated.mp4"), file.fps)
+            jsonl = JsonLines(serve(JSONL, "application/x-ndjson", f"{stem}_actions.jsonl"), thresholds)
+            ava = AvaCsv(serve(CSV, "text/csv", f"{stem}_ava.csv"))
+            for sink in (video, jsonl, ava):
+                stack.callback(sink.close)
+            results: list[KeyFrameResult] = []
+            pipeline = stack.enter_context(Pipeline(source, lease.session, Options()))
+            self._pipeline = pipeline
+            for update in pipeline:
+                if self._stop.is_set():
+                    return
+                for result in update.results:
+                    result = _keep_people(result, self.choices.person_threshold)
+                    results.append(result)
+                    jsonl.write(result)
+                    ava.write(result)
+                if update.frame is not None:
+                    image = draw_update(self.choices.keep_people(update), thresholds, status_line=False)
+                    video.write(image, update.frame.time_s)
+                    self._done_s = update.frame.time_s
+        self.summary = summarise(results, max(self._duration_s, self._done_s))
+
+
+def _keep_people(result: KeyFrameResult, threshold: float) -> KeyFrameResult:
+    return replace(result, detections=result.detections[result.detections.boxes.score >= threshold])
+
+
+class Jobs:
+    """Jobs of all visitors, one at a time in order of arrival."""
+
+    def __init__(self, pool: ModelPool, max_waiting: int = 4) -> None:
+        """
+        Args:
+            pool: models.
+            max_waiting: jobs that may wait beside the one that runs.
+        """
+        self._pool, self._max_waiting = pool, max_waiting
+        self._jobs: list[Job] = []
+        self._lock = threading.Lock()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="video")
+
+    def submit(self, job: Job) -> None:
+        """Take a job on.
+
+        Raises:
+            Busy: too many are waiting, or this page has one already.
+        """
+        with self._lock:
+            self._jobs = [j for j in self._jobs if j.state in ("waiting", "running")]
+            if any(j.folder.tab == job.folder.tab for j in self._jobs):
+                raise Busy("a video of yours is being analysed already; cancel it first or wait for it")
+            if len(self._jobs) > self._max_waiting:
+                raise Busy(
+                    f"{len(self._jobs)} videos are in line already, which is as many as this server takes; "
+                    "please try again in a few minutes"
+                )
+            self._jobs.append(job)
+        self._executor.submit(job.run, self._pool)
+
+    def progress(self, job: Job) -> Progress:
+        """How far a job is, and how many come before it."""
+        with self._lock:
+            before = self._jobs[:self._jobs.index(job)] if job in self._jobs else []
+        return job.progress(sum(j.state in ("waiting", "running") for j in before))
+
+    def cancel_tab(self, tab: str) -> None:
+        """Cancel what a page started."""
+        with self._lock:
+            mine = [job for job in self._jobs if job.folder.tab == tab]
+        for job in mine:
+            job.cancel()
+
+    def close(self) -> None:
+        """Cancel everything and end the thread. May be called twice."""
+        with self._lock:
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.cancel()
+        self._executor.shutdown(wait=True)

@@ -1,0 +1,185 @@
+"""From answers at key frames to spans of time, and from spans to a plot and a table. Pure: no threads, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stream.results import KeyFrameResult
+
+# Okabe and Ito's colours, told apart by colour-blind people too, then a few more; black is left out for dark pages.
+COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#8C6BB1", "#7F7F7F", "#A65628",
+)
+LANE_PX, FRAME_PX = 22, 110
+MAX_PEOPLE_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Somebody doing something for a while.
+
+    Attributes:
+        person: track id.
+        action: name.
+        start_s, end_s: media time.
+        mean_score, best_score: over the key frames of the span.
+    """
+
+    person: int
+    action: str
+    start_s: float
+    end_s: float
+    mean_score: float
+    best_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the page keeps of a finished video.
+
+    Attributes:
+        times_s: of the key frames, in order.
+        duration_s: of the video.
+        labels: names of the A columns.
+        tracks: person to (key-frame positions (K,) int, scores (K, A) float32).
+    """
+
+    times_s: np.ndarray
+    duration_s: float
+    labels: tuple[str, ...]
+    tracks: dict[int, tuple[np.ndarray, np.ndarray]]
+
+
+def summarise(results: Sequence[KeyFrameResult], duration_s: float) -> Summary:
+    """Sort answers by person; people without a track are left out."""
+    rows: dict[int, tuple[list[int], list[np.ndarray]]] = {}
+    for position, result in enumerate(results):
+        for person, scores in zip(result.detections.boxes.track_id.tolist(), result.detections.action_scores):
+            if person >= 0:
+                places, values = rows.setdefault(person, ([], []))
+                places.append(position)
+                values.append(scores)
+    labels = tuple(a.short_name for a in results[0].model.labels) if results else ()
+    return Summary(
+        np.array([r.time_s for r in results], np.float64), duration_s, labels,
+        {person: (np.array(places), np.stack(values)) for person, (places, values) in sorted(rows.items())},
+    )
+
+
+def find_spans(summary: Summary, thresholds: np.ndarray) -> list[Span]:
+    """Runs of key frames at which a person's action stays at or over its threshold.
+
+    A key frame speaks for the time up to half-way to its neighbours; a key frame at which the person is missing or
+    the score is lower ends the span.
+
+    Args:
+        summary: of a video.
+        thresholds: (A,).
+
+    Returns:
+        By person, then by start, then by name.
+    """
+    edges = _edges(summary.times_s, summary.duration_s)
+    spans = []
+    for person, (places, scores) in summary.tracks.items():
+        over = scores >= thresholds
+        for column in np.flatnonzero(over.any(axis=0)):
+            rows = np.flatnonzero(over[:, column])
+            for run in np.split(rows, np.flatnonzero(np.diff(places[rows]) > 1) + 1):
+                values = scores[run, column]
+                start_s, end_s = edges[places[run[0]]], edges[places[run[-1]] + 1]
+                spans.append(Span(
+                    person, summary.labels[column], float(start_s), float(end_s),
+                    float(values.mean()), float(values.max()),
+                ))
+    return sorted(spans, key=lambda s: (s.person, s.start_s, s.action))
+
+
+def _edges(times_s: np.ndarray, duration_s: float) -> np.ndarray:
+    """(K + 1,) borders between what K key frames speak for, inside the video."""
+    if not len(times_s):
+        return np.array([0.0, duration_s])
+    middle = (times_s[1:] + times_s[:-1]) / 2
+    step = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0
+    first, last = max(0.0, times_s[0] - step / 2), times_s[-1] + step / 2
+    return np.concatenate([[first], middle, [min(last, duration_s) if duration_s > times_s[-1] else last]])
+
+
+def table_rows(spans: Sequence[Span]) -> list[list[Any]]:
+    """Person, action, from, to, seconds, best score: one row a span, for people."""
+    return [
+        [f"Person {s.person}", s.action, clock_text(s.start_s), clock_text(s.end_s), round(s.end_s - s.start_s, 1),
+         round(s.best_score, 2)]
+        for s in spans
+    ]
+
+
+TABLE_HEADERS = ["Person", "Action", "From", "To", "Seconds", "Best score"]
+
+
+def clock_text(time_s: float) -> str:
+    """`1:04.5`: minutes, seconds, tenths."""
+    tenths = round(time_s * 10)
+    return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"
+
+
+def draw_timeline(spans: Sequence[Span], duration_s: float) -> Any:
+    """A plotly figure: people as rows, actions as coloured spans, the score on hovering.
+
+    Actions of one person that overlap lie in lanes below each other, so that none hides another.
+    """
+    from plotly import graph_objects
+
+    people = sorted({s.person for s in spans})[:MAX_PEOPLE_SHOWN]
+    lanes, ticks, lane = {}, [], 0
+    for person in people:
+        first = lane
+        for action in _in_order(s.action for s in spans if s.person == person):
+            lanes[person, action] = lane
+            lane += 1
+        ticks.append(((first + lane - 1) / 2, f"Person {person}"))
+    figure = graph_objects.Figure()
+    for number, action in enumerate(_by_time([s for s in spans if s.person in people])):
+        mine = [s for s in spans if s.action == action and s.person in people]
+        figure.add_bar(
+            orientation="h", name=action, legendgroup=action, marker={"color": COLOURS[number % len(COLOURS)]},
+            y=[lanes[s.person, action] for s in mine], base=[round(s.start_s, 2) for s in mine],
+            x=[round(s.end_s - s.start_s, 2) for s in mine], width=0.82,
+            customdata=[
+                [f"Person {s.person}", clock_text(s.start_s), clock_text(s.end_s), f"{s.mean_score:.2f}",
+                 f"{s.best_score:.2f}"] for s in mine
+            ],
+            hovertemplate="<b>%{customdata[0]}: " + action + "</b><br>%{customdata[1]} to %{customdata[2]}"
+            "<br>score %{customdata[3]}, best %{customdata[4]}<extra></extra>",
+        )
+    borders = [lanes[p, a] - 0.5 for p, a in lanes if all(lanes[p, a] <= lanes[q] for q in lanes if q[0] == p)]
+    figure.update_layout(
+        barmode="overlay", height=FRAME_PX + LANE_PX * max(lane, 2), margin={"l": 70, "r": 10, "t": 10, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": "#888888"}, showlegend=True,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, hovermode="closest", dragmode="pan",
+        xaxis={"range": [0, max(duration_s, 0.1)], "title": {"text": "seconds"}, "gridcolor": "rgba(128,128,128,0.25)",
+               "zeroline": False},
+        yaxis={"range": [max(lane, 1) - 0.5, -0.5], "tickvals": [t for t, _ in ticks], "fixedrange": True,
+               "ticktext": [name for _, name in ticks], "showgrid": False, "zeroline": False},
+        shapes=[
+            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y,
+             "line": {"color": "rgba(128,128,128,0.4)", "width": 1}} for y in borders[1:]
+        ],
+    )
+    return figure
+
+
+def _in_order(names: Any) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _by_time(spans: Sequence[Span]) -> list[str]:
+    """Actions, those that take the most time first: they get the clearest colours."""
+    seconds: dict[str, float] = {}
+    for span in spans:
+        seconds[span.action] = seconds.get(span.action, 0.0) + span.end_s - span.start_s
+    return sorted(seconds, key=lambda action: (-seconds[action], action))

@@ -1,0 +1,218 @@
+"""One live stream watched for one visitor: a thread that draws what the pipeline gives and keeps the newest picture.
+
+Nothing here knows of WebSockets or of Gradio. A picture is drawn and encoded only when somebody is ready for one, so
+a slow connection costs pictures and never builds a backlog.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from demo.choices import Choices
+from demo.pool import Lease
+from detector.errors import UserError
+from stream.overlay import draw_update
+from stream.pipeline import Options, Pipeline
+from stream.results import Update, shown_actions
+from stream.sources import Source
+
+log = logging.getLogger(__name__)
+
+# Pictures go out at this JPEG quality: below it, text in the overlay gets visible fringes.
+JPEG_QUALITY = 80
+# Pictures sent and not yet shown; two keep the line busy while one is being drawn.
+MAX_UNSHOWN = 2
+MAX_PICTURE_PX = 1280
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Picture:
+    """An annotated picture on its way to the page.
+
+    Attributes:
+        time_s: media time of the frame.
+        jpeg: the picture.
+    """
+
+    time_s: float
+    jpeg: bytes
+
+
+class Viewing:
+    """Runs a pipeline until its source ends, it fails or it is closed."""
+
+    def __init__(
+        self, source: Source, lease: Lease, choices: Choices, *, wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start watching.
+
+        Args:
+            source: taken over.
+            lease: of the model; taken over, released at the end.
+            choices: the visitor's; `display` is fixed for this viewing.
+            wake: called from the thread when there is a picture to take or the viewing has ended.
+        """
+        self._lease, self._wake = lease, wake
+        self._lock = threading.Lock()
+        self._picture: Picture | None = None
+        self._unshown = 0
+        self._people: list[dict[str, Any]] = []
+        self._error: str | None = None
+        self.source_name = source.name
+        self.display = choices.display
+        self._done = threading.Event()
+        try:
+            self.choose(choices)
+            self._pipeline = Pipeline(source, lease.session, Options(display=choices.display))
+        except BaseException:
+            source.close()
+            lease.release()
+            raise
+        self._thread = threading.Thread(target=self._run, name="viewing", daemon=True)
+        self._thread.start()
+
+    def choose(self, choices: Choices) -> None:
+        """Change thresholds and actions from the next picture on.
+
+        Raises:
+            UserError: an action that the model does not know.
+        """
+        self._thresholds = choices.thresholds(self._lease.session.model.labels)
+        self._choices = choices
+        self._lease.set_person_threshold(choices.person_threshold)
+
+    @property
+    def ended(self) -> bool:
+        """The stream is over and its threads are gone."""
+        return self._done.is_set()
+
+    @property
+    def error(self) -> str | None:
+        """Why it ended, for the visitor; None when it simply did."""
+        return self._error
+
+    def take(self) -> Picture | None:
+        """The newest picture that was not taken yet, or None."""
+        with self._lock:
+            picture, self._picture = self._picture, None
+            if picture is not None:
+                self._unshown += 1
+            return picture
+
+    def shown(self) -> None:
+        """The visitor's page has shown one of the pictures taken."""
+        with self._lock:
+            self._unshown = max(0, self._unshown - 1)
+
+    def status(self) -> dict[str, Any]:
+        """What the status line says, for JSON; no credentials."""
+        status, session = self._pipeline.status, self._lease.session
+        return {
+            "source": self.source_name, "online": status.online, "message": status.message,
+            "camera_fps": round(status.camera_fps, 1), "shown_fps": round(status.shown_fps, 1),
+            "clips_per_s": round(status.clips_per_s, 2), "detections_per_s": round(status.detections_per_s, 1),
+            "look_ahead_s": round(status.look_ahead_s, 2), "compute_s": round(status.compute_s, 2),
+            "engine": status.engine, "detector": status.detector, "display": self.display,
+            "drops": {"frames": status.drops.frames, "clips": status.drops.clips},
+            "model": session.model.name, "untrained": session.untrained, "people": self._people,
+        }
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Stop and free everything; True if the threads ended in time. May be called twice, from any other thread."""
+        self._pipeline.close(timeout_s)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with self._pipeline:
+                for update in self._pipeline:
+                    self._draw(update)
+        except UserError as error:
+            self._error = str(error)
+        except Exception:
+            # The visitor must not be shown internals; the operator must be.
+            log.exception("a viewing failed")
+            self._error = "the server ran into an error while analysing; its log says more"
+        finally:
+            self._lease.release()
+            self._done.set()
+            self._wake()
+
+    def _draw(self, update: Update) -> None:
+        frame = update.frame
+        if frame is None:
+            return
+        update = self._choices.keep_people(update)
+        self._people = describe_people(update, self._thresholds)
+        with self._lock:
+            if self._unshown >= MAX_UNSHOWN or self._picture is not None:
+                return
+        image = draw_update(update, self._thresholds, status_line=False)
+        picture = Picture(frame.time_s, encode_jpeg(image))
+        with self._lock:
+            self._picture = picture
+        self._wake()
+
+
+def describe_people(update: Update, thresholds: np.ndarray) -> list[dict[str, Any]]:
+    """Who is in the picture and what they do, best first, as words for the page."""
+    labels = update.model.labels
+    people = []
+    for track_id, scores in zip(update.boxes.track_id.tolist(), update.scores, strict=True):
+        actions = [[labels[j].short_name, round(float(scores[j]), 2)] for j in shown_actions(scores, thresholds)]
+        people.append({"id": track_id, "waiting": bool(np.isnan(scores).all()), "actions": actions[:5]})
+    return people
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """JPEG of a (H, W, 3) uint8 BGR picture, made smaller where its long side is over `MAX_PICTURE_PX`."""
+    long_px = max(image.shape[:2])
+    if long_px > MAX_PICTURE_PX:
+        scale = MAX_PICTURE_PX / long_px
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not ok:
+        raise RuntimeError(f"cannot encode a picture of {image.shape}")
+    return data.tobytes()
+
+
+def decode_jpeg(data: bytes, max_px: int = 1920) -> np.ndarray:
+    """Picture of a JPEG that a stranger sent, (H, W, 3) uint8 BGR.
+
+    Raises:
+        UserError: not a JPEG, damaged, or a side over `max_px` (read from its header, before memory is taken).
+    """
+    size_hw = jpeg_size(data)
+    if size_hw is None:
+        raise UserError("picture: not a JPEG")
+    if max(size_hw) > max_px:
+        raise UserError(f"picture: got {size_hw[1]}x{size_hw[0]}, expected at most {max_px} a side")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError("picture: a damaged JPEG")
+    return image
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width in a JPEG's first frame header (ITU T.81, B.2.2), or None where there is none."""
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        # C0..CF are frame headers, except C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding).
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 5:at + 7]), int.from_bytes(data[at + 7:at + 9])
+        at += 2 + int.from_bytes(data[at + 2:at + 4])
+    return None
