@@ -42,6 +42,8 @@ class SlowFastConfig:
         head: "detection" (RoIAlign on boxes) or "classification" (one answer a clip).
         num_classes: columns of the scores.
         activation: "sigmoid" (AVA, Charades) or "softmax" (Kinetics).
+        pool_cells: for classification: None averages features over the whole picture; 7 averages windows of 7x7 cells
+            (the 224-pixel training crop) and then their scores, as PySlowFast and PyTorchVideo test larger crops.
         aligned: RoIAlign's half-pixel shift; False for published weights except the `*_SHORT` recipes.
         width: channels of the slow stem; 64 in the paper. Smaller ones make small networks of the same shape.
         blocks: bottlenecks of res2..res5; follows from depth unless given.
@@ -65,6 +67,7 @@ class SlowFastConfig:
     head: Head = "detection"
     num_classes: int = 80
     activation: Activation = "sigmoid"
+    pool_cells: int | None = None
     aligned: bool = False
     width: int = 64
     blocks: tuple[int, int, int, int] = None  # type: ignore[assignment]

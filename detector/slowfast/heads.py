@@ -15,18 +15,37 @@ ROI_CELLS = 7
 
 
 class ClassificationHead(nn.Module):
-    """Average over space, dropout, linear; softmax (Kinetics) or sigmoid (Charades)."""
+    """Average over space, dropout, linear; softmax (Kinetics) or sigmoid (Charades).
 
-    def __init__(self, channels: int, num_classes: int, dropout: float, activation: str) -> None:
+    Args:
+        channels: of the features.
+        num_classes: A.
+        dropout: share of features left out in training.
+        activation: "softmax" or "sigmoid".
+        pool_cells: None averages over all cells; a number averages windows of that many cells squared (all cells
+            where there are fewer), scores each and averages the scores.
+    """
+
+    def __init__(
+        self, channels: int, num_classes: int, dropout: float, activation: str, pool_cells: int | None = None
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(channels, num_classes)
         self.activation = activation
+        self.pool_cells = pool_cells
 
     def forward(self, features: Tensor, activate: bool = True) -> Tensor:
         """Tensor[B, C, h, w] → scores (or logits) Tensor[B, A]."""
-        logits = self.projection(self.dropout(features.mean((2, 3))))
-        return apply_activation(logits, self.activation) if activate else logits
+        if self.pool_cells is None:
+            pooled = features.mean((2, 3))
+        else:
+            window = tuple(min(self.pool_cells, int(size)) for size in features.shape[2:])
+            pooled = F.avg_pool2d(features, window, stride=1).flatten(2).transpose(1, 2)  # B, windows, C
+        answers = self.projection(self.dropout(pooled))
+        if activate:
+            answers = apply_activation(answers, self.activation)
+        return answers if self.pool_cells is None else answers.mean(1)
 
 
 class DetectionHead(nn.Module):
@@ -61,5 +80,5 @@ class DetectionHead(nn.Module):
 
 
 def apply_activation(logits: Tensor, activation: str) -> Tensor:
-    """Logits Tensor[N, A] → scores of the same shape: independent sigmoids, or a softmax over A."""
-    return logits.sigmoid() if activation == "sigmoid" else F.softmax(logits, dim=1)
+    """Logits Tensor[..., A] → scores of the same shape: independent sigmoids, or a softmax over A."""
+    return logits.sigmoid() if activation == "sigmoid" else F.softmax(logits, dim=-1)

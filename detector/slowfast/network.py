@@ -81,7 +81,7 @@ class ActionNetwork(nn.Module):
                 self.add_module(f"s{number}_fuse", lateral)
         common = (config.feature_channels, config.num_classes, config.dropout, config.activation)
         self.head = DetectionHead(*common, config.aligned, config.feature_stride) if detection else (
-            ClassificationHead(*common))
+            ClassificationHead(*common, config.pool_cells))
 
     def forward_trunk(self, frames: Tensor, flow: Tensor | None = None) -> Tensor:
         """Compute features of clips; needs no boxes.
