@@ -42,7 +42,9 @@ def _kinetics_network(depth: int = 50, num_frames: int = 32, alpha: int = 4, **m
 
 
 # "R101_50_50": the lateral kernel is the paper's 5, and only the first 6 of res4's 23 blocks are temporal.
-_R101_NL: dict[str, Any] = {"depth": 101, "lateral_kernel": 5, "nonlocal_blocks": (6, 13, 20), "temporal_blocks_res4": 6}
+_R101_NL: dict[str, Any] = {
+    "depth": 101, "lateral_kernel": 5, "nonlocal_blocks": (6, 13, 20), "temporal_blocks_res4": 6,
+}
 
 
 def _ava_models() -> list[ActionModel]:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from detector.errors import UserError
-from detector.person.tiling import LARGE_OF_CROP, cover, crop_side, grid, is_inside
+from detector.person.tiling import LARGE_OF_CROP, cover, crop_side, grid, is_inside, squares
 from detector.types import Boxes
 from detector.zoo import DETECTOR_MODELS
 
@@ -62,41 +62,47 @@ class SsdliteDetector:
         self.passes = 0
         self._network: Any = _compile(num_threads)
         self._size_hw = (0, 0)
-        self._small = np.zeros((0, 4), np.float32)
+        self._seen = np.zeros((0, 4), np.float32)
         self._turn = 0
 
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
         size_hw = image.shape[:2]
+        xyxy, score = self._look(image)
+        for corner in squares(size_hw):  # the whole picture, squeezed, made people too thin; boxes that both find are merged below
+            xyxy, score = self._look_closer(image, corner, min(size_hw), 0.0, xyxy, score)
         side = crop_side(size_hw)
-        coarse, coarse_score = self._run(image)
-        large = coarse[:, 3] - coarse[:, 1] > LARGE_OF_CROP * side
-        hints = np.concatenate([self._small, coarse[~large & (coarse_score >= HINT_SCORE)]])
-        corners = self._corners(size_hw, side, hints)
-        found, scores = [coarse[large]], [coarse_score[large]]
-        unseen = ~large
-        for x, y in corners:
-            xyxy, score = self._run(image[y : y + side, x : x + side])
-            xyxy += np.array([x, y, x, y], np.float32)
-            whole = is_inside(xyxy, (x, y), side, size_hw, 0.01 * side)
-            found.append(xyxy[whole])
-            scores.append(score[whole])
-            unseen &= ~is_inside(coarse, (x, y), side, size_hw, 0.0)
-        found.append(coarse[unseen])
-        scores.append(coarse_score[unseen])
-        boxes = _suppress(np.concatenate(found), np.concatenate(scores), self.threshold)
+        for corner in self._corners(size_hw, side, xyxy[score >= HINT_SCORE]):
+            xyxy, score = self._look_closer(image, corner, side, LARGE_OF_CROP, xyxy, score)
+        boxes = _suppress(xyxy, score, self.threshold)
         self._size_hw = size_hw
-        self._small = boxes.xyxy[boxes.xyxy[:, 3] - boxes.xyxy[:, 1] <= LARGE_OF_CROP * side]
+        self._seen = boxes.xyxy
         return boxes.clip_to(size_hw)
 
     def _corners(self, size_hw: tuple[int, int], side: int, hints: np.ndarray) -> np.ndarray:
+        """(M, 2) left-top corners of the crops to look at now."""
         places = grid(size_hw, side)
         if self.everywhere or size_hw != self._size_hw:
             return places
         self._turn = (self._turn + 1) % len(places)
-        return np.concatenate([cover(hints, size_hw, side, MAX_CROPS), places[self._turn : self._turn + 1]])
+        wanted = np.concatenate([self._seen, hints])
+        small = wanted[:, 3] - wanted[:, 1] <= LARGE_OF_CROP * side
+        return np.concatenate([cover(wanted[small], size_hw, side, MAX_CROPS), places[self._turn : self._turn + 1]])
 
-    def _run(self, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _look_closer(
+        self, image: np.ndarray, corner: np.ndarray, side: int, largest: float, xyxy: np.ndarray, score: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Replace the boxes inside a crop, up to `largest` of its height, by what a pass over the crop finds."""
+        x, y = corner
+        size_hw = image.shape[:2]
+        near, near_score = self._look(image[y : y + side, x : x + side])
+        near += np.array([x, y, x, y], np.float32)
+        whole = is_inside(near, corner, side, size_hw, 0.01 * side)
+        height = xyxy[:, 3] - xyxy[:, 1]
+        keep = ~is_inside(xyxy, corner, side, size_hw, 0.0) | (height > largest * side)
+        return np.concatenate([xyxy[keep], near[whole]]), np.concatenate([score[keep], near_score[whole]])
+
+    def _look(self, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One pass: (N, 4) boxes in pixels of the crop and (N,) scores, best first."""
         h, w = crop.shape[:2]
         self.passes += 1

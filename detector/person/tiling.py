@@ -15,12 +15,19 @@ MIN_CROP_PX = 160
 # People taller than this much of a crop are left to the pass over the whole picture.
 LARGE_OF_CROP = 0.6
 OVERLAP_OF_CROP = 0.3
+# A picture with sides in this ratio or more is not squeezed into a square: people would be too thin.
+WIDE = 1.5
 
 
 def crop_side(size_hw: tuple[int, int]) -> int:
     """Side in pixels of the crops that a picture is looked at in, at most its short side."""
     short = min(size_hw)
     return min(max(round(short * CROP_OF_SHORT_SIDE), MIN_CROP_PX), short)
+
+
+def squares(size_hw: tuple[int, int]) -> np.ndarray:
+    """(M, 2) int corners of overlapping squares along a wide or tall picture; none where it is nearly square."""
+    return grid(size_hw, min(size_hw)) if max(size_hw) >= WIDE * min(size_hw) else np.zeros((0, 2), int)
 
 
 def grid(size_hw: tuple[int, int], side: int) -> np.ndarray:
@@ -84,5 +91,6 @@ def is_inside(
     """
     (x, y), (h, w) = corner_xy, size_hw
     low = np.array([-np.inf if x <= 0 else x + border_px, -np.inf if y <= 0 else y + border_px])
-    high = np.array([np.inf if x + side >= w else x + side - border_px, np.inf if y + side >= h else y + side - border_px])
-    return (xyxy[:, :2] >= low).all(1) & (xyxy[:, 2:] <= high).all(1)
+    right, bottom = x + side, y + side
+    high = np.array([np.inf if right >= w else right - border_px, np.inf if bottom >= h else bottom - border_px])
+    return np.all(xyxy[:, :2] >= low, axis=1) & np.all(xyxy[:, 2:] <= high, axis=1)
