@@ -1,1 +1,1 @@
-"""data."""
+"""Data sets: readers of their published files, decoding, sampling, transforms. No networks, no training."""

@@ -1,0 +1,147 @@
+"""Measure predictions: `python -m detector.evaluation ava --groundtruth gt.csv --predictions pred.csv`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from detector.data.ava import read_excluded, read_label_file
+from detector.data.problems import Problems
+from detector.errors import UserError, run_command
+from detector.evaluation.ava import AvaResult, FrameEntries, evaluate_entries, read_entries
+from detector.labels import LabelMap
+
+EXAMPLES = """examples:
+  python -m detector.evaluation ava --groundtruth ava_val_v2.2.csv --predictions out.csv \\
+      --exclusions ava_val_excluded_timestamps_v2.2.csv --json out.json --plots plots
+  python -m stream.webcam --source film.mp4 --ava-csv out.csv --all-scores     (makes such predictions)
+"""
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m detector.evaluation", description="Measure predictions.", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="ava")
+    ava = kinds.add_parser("ava", help="frame mAP at IoU 0.5 of files in AVA's CSV format")
+    ava.add_argument("--groundtruth", required=True, metavar="CSV", help="video,time,x1,y1,x2,y2,action,person")
+    ava.add_argument("--predictions", required=True, metavar="CSV", help="video,time,x1,y1,x2,y2,action,score")
+    ava.add_argument("--exclusions", metavar="CSV", help="video,time of key frames that do not count")
+    ava.add_argument("--labels", default="ava", metavar="FILE", help="pbtxt, CSV or bundled name (default: ava's 60)")
+    ava.add_argument("--iou", type=float, default=0.5, help="overlap that a hit needs (default 0.5)")
+    ava.add_argument("--max-per-frame", type=int, default=0, metavar="N",
+                     help="keep the N best predictions a frame; the official script keeps 50 (default: all)")
+    ava.add_argument("--labelled-frames-only", action="store_true",
+                     help="leave out predictions in frames without ground truth, as the present official script does")
+    ava.add_argument("--time-tolerance", type=float, default=0.0, metavar="S",
+                     help="move predictions to the nearest labelled frame within S seconds (default 0: exact)")
+    ava.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="what to do with broken rows")
+    ava.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    ava.add_argument("--plots", type=Path, metavar="DIR", help="write precision_recall.png")
+    return parser
+
+
+def evaluated_labels(name: str) -> LabelMap:
+    """The classes of a list that count in its metric."""
+    labels = read_label_file(name)
+    return LabelMap(labels.name, tuple(a for a in labels if a.evaluated))
+
+
+def move_to_labelled_frames(predictions: FrameEntries, truth: FrameEntries, tolerance_s: float) -> FrameEntries:
+    """Give each predicted frame the time of the nearest labelled one of its video, if that is near enough.
+
+    Of several predicted frames near one labelled frame only the nearest moves; the others stay where they are.
+    """
+    times: dict[str, list[int]] = {}
+    for video, time in truth.frames:
+        times.setdefault(video, []).append(time)
+    nearest: dict[tuple[str, int], tuple[str, int]] = {}
+    for video, time in predictions.frames:
+        target = min(times.get(video, []), key=lambda t: (abs(t - time), t), default=None)
+        if target is not None and abs(target - time) <= tolerance_s * 1e6:
+            rival = nearest.get((video, target))
+            if rival is None or abs(rival[1] - target) > abs(time - target):
+                nearest[video, target] = (video, time)
+    moved = {source: target for target, source in nearest.items()}
+    entries = {moved.get(key, key): value for key, value in predictions.entries.items() if key in moved}
+    stay = {key: value for key, value in predictions.entries.items() if key not in moved and key not in entries}
+    frames = {moved.get(key, key) for key in predictions.frames}
+    return FrameEntries({**entries, **stay}, frames)
+
+
+def run_ava(args: argparse.Namespace) -> None:
+    """`ava`: read, measure, print, write."""
+    labels, problems = evaluated_labels(args.labels), Problems(skip=args.on_error == "skip")
+    truth = read_entries(args.groundtruth, labels, problems, scored=False)
+    predictions = read_entries(args.predictions, labels, problems, scored=True, max_per_frame=args.max_per_frame)
+    if args.time_tolerance:
+        predictions = move_to_labelled_frames(predictions, truth, args.time_tolerance)
+    excluded = read_excluded(args.exclusions, problems) if args.exclusions else set()
+    problems.report()
+    if predictions.frames and not predictions.frames & truth.frames:
+        (video, time), (other, other_time) = min(predictions.frames), min(truth.frames)
+        raise UserError(
+            f"{args.predictions} and {args.groundtruth} share no key frame: one has {video!r} at {time / 1e6:g} s, the "
+            f"other {other!r} at {other_time / 1e6:g} s; see --time-tolerance"
+        )
+    result = evaluate_entries(
+        truth, predictions, labels, excluded=excluded, iou=args.iou, labelled_frames_only=args.labelled_frames_only
+    )
+    print(format_table(result))
+    if args.json:
+        write_json(args.json, result)
+    if args.plots:
+        try:
+            from detector.evaluation.plots import draw_precision_recall
+        except ImportError:
+            raise UserError("--plots needs matplotlib; run: pip install 'slowfast-live[train]'") from None
+        args.plots.mkdir(parents=True, exist_ok=True)
+        draw_precision_recall(result, args.plots / "precision_recall.png")
+        print(f"wrote {args.plots / 'precision_recall.png'}")
+
+
+def write_json(path: Path, result: AvaResult) -> None:
+    """Write all figures.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--json {path}: cannot be written ({error.strerror})") from None
+    print(f"wrote {path}")
+
+
+def format_table(result: AvaResult) -> str:
+    """One line a class, most ground truth first, then the mean."""
+    shown = sorted((c for c in result.classes if c.positives), key=lambda c: -c.positives)
+    width = max(len(c.name) for c in shown)
+    lines = [f"{'id':>3}  {'action':{width}}  {'AP':>6}  {'boxes':>7}  {'predicted':>9}"]
+    lines += [
+        f"{c.id:3}  {c.name:{width}}  {100 * c.average_precision:6.2f}  {c.positives:7}  {c.detections:9}"
+        for c in shown
+    ]
+    absent = len(result.classes) - len(shown)
+    if absent:
+        lines.append(f"({absent} classes do not occur in the ground truth and do not count)")
+    lines.append(
+        f"mAP {100 * result.mean_ap:.2f} over {len(shown)} classes; predictions in {result.frames_predicted} of "
+        f"{result.frames} labelled key frames"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Entry point."""
+    args = create_parser().parse_args()
+    run_ava(args)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
