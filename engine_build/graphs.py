@@ -17,17 +17,50 @@ from detector.slowfast.network import ActionNetwork
 
 
 class TrunkGraph(nn.Module):
-    """frames (B, T, h, w, 3) uint8 RGB → features (B, C, h / 16, w / 16) float32, ready to trace."""
+    """frames (B, T, h, w, 3) uint8 RGB → features (B, C, h / 16, w / 16) float32, ready to trace.
 
-    def __init__(self, network: ActionNetwork) -> None:
+    Colours are normalised in float32 whatever the precision: bfloat16 has too few bits for x / 255 - 0.45.
+    """
+
+    def __init__(self, network: ActionNetwork, dtype: torch.dtype = torch.float32) -> None:
+        """
+        Args:
+            network: fp32; copied.
+            dtype: of everything between the stems and the temporal average.
+        """
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         fold_batch_norms(self.network)
+        if dtype != torch.float32:
+            set_trunk_dtype(self.network, dtype)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Run the trunk."""
+        # TensorRT takes uint8 only straight into a cast; the network skips its checks while it is traced.
+        given = frames.float() if torch.jit.is_tracing() else frames
         network: ActionNetwork = self.network
-        return ActionNetwork.forward_trunk(network, frames)
+        return ActionNetwork.forward_trunk(network, given).float()
+
+
+class CastBefore(nn.Module):
+    """A module that gets its input in another floating-point type."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cast, then run."""
+        return self.module(x.to(self.dtype))
+
+
+def set_trunk_dtype(network: ActionNetwork, dtype: torch.dtype) -> None:
+    """Change the trunk's type in place; frames are still normalised in the head's type (float32)."""
+    for name, stage in network.named_children():
+        if name != "head":
+            stage.to(dtype)
+    for name, stem in list(network.s1.named_children()):
+        setattr(network.s1, name, CastBefore(stem, dtype))
 
 
 class HeadGraph(nn.Module):

@@ -5,7 +5,6 @@ On CUDA: channels-last 3-D layout, half precision, torch.compile with CUDA graph
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 
 from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
-from engine_build.graphs import fold_batch_norms
+from engine_build.graphs import HeadGraph, TrunkGraph
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,15 +33,12 @@ class TorchEngine:
         """
         self.num_classes = network.config.num_classes
         self.description = f"torch {'cuda ' if device == 'cuda' else ''}{precision}"
-        self._device, self._dtype = device, DTYPES[precision]
-        copied: Any = copy.deepcopy(network).eval().requires_grad_(False)
-        fold_batch_norms(copied)
+        self._device = device
+        graph = TrunkGraph(network, DTYPES[precision])
         with _memory_explained(device):
-            self._head: Any = copy.deepcopy(copied.head).to(device)
-            self._network: Any = copied.to(device)
-            if precision != "fp32":
-                self._network = self._network.to(self._dtype, memory_format=torch.channels_last_3d)
-            elif device == "cuda":
+            self._head: Any = HeadGraph(network).to(device)
+            self._network: Any = graph.network.to(device)
+            if precision != "fp32" or device == "cuda":
                 self._network = self._network.to(memory_format=torch.channels_last_3d)
         trunk = self._network.forward_trunk
         self._trunk: Any = torch.compile(trunk, mode="reduce-overhead") if compiled else trunk

@@ -1,0 +1,75 @@
+"""The network as ONNX: what TensorRT, TensorRT-RTX and ONNX Runtime read.
+
+Trunk and head are separate files: the trunk needs no boxes, and RoIAlign is not for every reader. Every file is
+checked by onnx and simplified by onnxslim before anyone sees it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from detector.errors import UserError
+from detector.slowfast.network import ActionNetwork
+from engine_build.graphs import HeadGraph, TrunkGraph
+from engine_build.targets import require
+
+# RoIAlign with half_pixel / output_half_pixel modes came with 16; Q/DQ per axis with 13.
+OPSET = 17
+TRUNK, HEAD = "trunk.onnx", "head.onnx"
+
+
+def export_trunk(
+    network: ActionNetwork, clip_shape: tuple[int, ...], path: Path, *, two_d: bool = False, batch: int | None = None
+) -> None:
+    """Write frames (B, T, h, w, 3) uint8 → features (B, C, h / 16, w / 16) float32.
+
+    Args:
+        network: fp32, on the CPU.
+        clip_shape: (T, h, w, 3), fixed in the file.
+        path: of the `.onnx`.
+        two_d: with the exact rewrite to 2-D convolutions of `rewrite.py`, for readers that are slow at 3-D ones.
+        batch: fixed, or open where None.
+
+    Raises:
+        UserError: onnx or onnxslim is missing, or an operation has no ONNX form.
+    """
+    graph = TrunkGraph(network)
+    if two_d:
+        from engine_build.rewrite import to_2d
+
+        to_2d(graph.network)
+    frames = torch.zeros((batch or 1, *clip_shape), dtype=torch.uint8)
+    axes = None if batch else {"frames": {0: "B"}, "features": {0: "B"}}
+    _export(graph, (frames,), path, ["frames"], ["features"], axes)
+
+
+def export_head(network: ActionNetwork, path: Path) -> None:
+    """Write features (B, C, h, w) float32 and ROI rows (K, 5) float32 → scores (K, A) float32; all sizes open."""
+    channels = network.head.projection.in_features
+    example = (torch.zeros(1, channels, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 64.0, 64.0]]))
+    axes = {"features": {0: "B", 2: "h", 3: "w"}, "rois": {0: "K"}, "scores": {0: "K"}}
+    _export(HeadGraph(network), example, path, ["features", "rois"], ["scores"], axes)
+
+
+def _export(
+    graph: nn.Module, example: tuple[Any, ...], path: Path, inputs: list[str], outputs: list[str], axes: Any
+) -> None:
+    onnx, onnxslim = require("onnx"), require("onnxslim")
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                graph, example, str(path), input_names=inputs, output_names=outputs, dynamic_axes=axes,
+                opset_version=OPSET, dynamo=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise UserError(f"ONNX export of this network failed ({first[:200]}); run with --target torch") from error
+    slim = onnxslim.slim(str(path))
+    onnx.save(slim, str(path))
+    onnx.checker.check_model(str(path), full_check=True)

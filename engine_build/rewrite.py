@@ -1,0 +1,125 @@
+"""Exact rewrites of a network for engines that like other shapes of the same arithmetic.
+
+Each works in place on a copy with folded batch norms (`graphs.py`) and changes no result beyond the order of sums.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detector.slowfast.blocks import Stem
+
+
+def to_2d(network: nn.Module) -> None:
+    """Replace every 3-D convolution by a 2-D one: for ONNX Runtime and TensorRT, whose 2-D kernels are better.
+
+    1xkxk: time is folded into the batch. Tx1x1 (and 1x1x1): height and width become one axis, and the kernel is
+    (T, 1); that needs no data to move. TxSxS (the fast stem): the taps in time become channels, then as 1xkxk.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv3d):
+                setattr(parent, name, _two_d(child))
+
+
+def _two_d(conv: nn.Conv3d) -> nn.Module:
+    temporal, *spatial = conv.kernel_size
+    if max(spatial) == 1 and conv.stride[1] == conv.stride[2] == 1:
+        return TemporalConv(conv)
+    if temporal == 1:
+        return SpatialConv(conv)
+    return StackedConv(conv)
+
+
+class SpatialConv(nn.Module):
+    """A 1xkxk convolution as a 2-D one over B * T pictures."""
+
+    def __init__(self, conv: nn.Conv3d) -> None:
+        super().__init__()
+        self.conv = _conv2d(conv, conv.weight[:, :, 0], conv.stride[1:], conv.padding[1:], conv.dilation[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tensor[B, C, T, H, W] → Tensor[B, C', T, H', W']."""
+        t = x.shape[2]
+        y = self.conv(x.transpose(1, 2).flatten(0, 1))
+        return y.unflatten(0, (-1, t)).transpose(1, 2)
+
+
+class TemporalConv(nn.Module):
+    """A Tx1x1 convolution as a (T, 1) one over T x (H * W)."""
+
+    def __init__(self, conv: nn.Conv3d) -> None:
+        super().__init__()
+        weight = conv.weight[..., 0]
+        self.conv = _conv2d(conv, weight, (conv.stride[0], 1), (conv.padding[0], 0), (conv.dilation[0], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tensor[B, C, T, H, W] → Tensor[B, C', T', H, W]."""
+        return self.conv(x.flatten(3)).unflatten(3, x.shape[3:])
+
+
+class StackedConv(nn.Module):
+    """A TxSxS convolution with temporal stride 1: T frames round each one become T * C channels of a picture."""
+
+    def __init__(self, conv: nn.Conv3d) -> None:
+        super().__init__()
+        self.taps, self.border = conv.kernel_size[0], int(conv.padding[0])
+        weight = conv.weight.transpose(1, 2).flatten(1, 2)
+        self.conv = _conv2d(conv, weight, conv.stride[1:], conv.padding[1:], conv.dilation[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tensor[B, C, T, H, W] → Tensor[B, C', T, H', W']."""
+        t = x.shape[2]
+        padded = F.pad(x, (0, 0, 0, 0, self.border, self.border)).transpose(1, 2)
+        stacked = torch.cat([padded[:, k : k + t] for k in range(self.taps)], 2)
+        return self.conv(stacked.flatten(0, 1)).unflatten(0, (-1, t)).transpose(1, 2)
+
+
+class PackedStem(nn.Module):
+    """The fast stem, `group` output frames at a time, as one 2-D convolution.
+
+    A 5x7x7 convolution from 3 to 8 channels leaves most of a vector unit idle: 3 channels are padded to 4, 8 outputs
+    fill half of 16 lanes. Two neighbouring output frames see 6 input frames: stacked they are 18 channels, and the
+    two times 8 outputs fill 16 lanes. The frames that only one of the two sees meet zeros in the other's kernel.
+    """
+
+    def __init__(self, stem: Stem, group: int = 2) -> None:
+        """
+        Args:
+            stem: with its batch norm folded.
+            group: output frames per position.
+        """
+        super().__init__()
+        conv = stem.conv
+        self.group, self.taps, self.border = group, conv.kernel_size[0] + group - 1, int(conv.padding[0])
+        c_out, c_in, t, kh, kw = conv.weight.shape
+        weight = conv.weight.new_zeros(group, c_out, self.taps, c_in, kh, kw)
+        for g in range(group):
+            weight[g, :, g : g + t] = conv.weight.transpose(1, 2)
+        self.conv = nn.Conv2d(self.taps * c_in, group * c_out, (kh, kw), conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
+        self.conv.weight = nn.Parameter(weight.reshape(group * c_out, self.taps * c_in, kh, kw), requires_grad=False)
+        assert conv.bias is not None
+        self.conv.bias = nn.Parameter(conv.bias.repeat(group), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tensor[B, C, T, H, W] → Tensor[B, C', T, ceil(H / 4), ceil(W / 4)]; T is a multiple of the group."""
+        positions = x.shape[2] // self.group
+        padded = F.pad(x, (0, 0, 0, 0, self.border, self.border)).transpose(1, 2)
+        last = (positions - 1) * self.group + 1
+        stacked = torch.cat([padded[:, k : k + last : self.group] for k in range(self.taps)], 2)
+        y = F.max_pool2d(F.relu(self.conv(stacked.flatten(0, 1))), 3, 2, 1)
+        y = y.unflatten(1, (self.group, -1)).unflatten(0, (-1, positions))  # B, positions, group, C', h, w
+        return y.flatten(1, 2).transpose(1, 2)
+
+
+def _conv2d(conv: nn.Conv3d, weight: Tensor, stride: object, padding: object, dilation: object) -> nn.Conv2d:
+    made = nn.Conv2d(
+        weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), stride, padding, dilation,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if conv.bias is not None:
+        made.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
+    return made
