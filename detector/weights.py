@@ -8,15 +8,20 @@ Nothing here downloads unless `fetch` was asked for. Files lie in `cache_dir()`;
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from pathlib import Path
 
 import platformdirs
 
-from detector.errors import UserError
-from detector.models import ActionModel, WeightsFile
-from detector.zoo import AUTO_ACTION, action_models
+from detector.errors import UserError, run_command
+from detector.labels import load_labels
+from detector.models import ActionModel, DetectorModel, WeightsFile
+from detector.sampling import Sampling
+from detector.zoo import AUTO_ACTION, DETECTOR_MODELS, RECOMMENDED, action_models
 
+_LABELS_OF_CLASSES = {80: "ava", 400: "kinetics400", 157: "charades"}
 FETCH = "python -m detector.weights fetch recommended"
 
 
@@ -124,7 +129,7 @@ def _read_record(path: Path) -> ActionModel:
 
 
 def _model_of_file(path: Path) -> ActionModel:
-    """The record of a user's file: its own, or the published model whose file it is by name."""
+    """The record of a user's file: its own; else the published one whose file it is, by name; else what it shows."""
     from detector.model_file import is_action_model_file
 
     if is_action_model_file(path):
@@ -132,9 +137,24 @@ def _model_of_file(path: Path) -> ActionModel:
     for model in action_models().values():
         if model.weights and path.name in (model.weights.filename, model.weights.url.rsplit("/", 1)[1]):
             return model
-    raise UserError(
-        f"weights {path}: neither a model file of this program nor named like a published one; "
-        "keep the published file's name (python -m detector.weights list)"
+    return _model_of_tensors(path)
+
+
+def _model_of_tensors(path: Path) -> ActionModel:
+    """A record for weights of unknown origin: the network read off the tensors, labels by the number of classes."""
+    from detector.slowfast.checkpoints import load_network
+
+    config = load_network(path).config
+    if config.num_classes not in _LABELS_OF_CLASSES:
+        raise UserError(
+            f"weights {path}: {config.num_classes} classes and no list of their names; "
+            "use the file that this program's training wrote, which carries them"
+        )
+    # All published networks see 64 frames at 30 fps, except the 16x8 ones, which see 128.
+    stride = max(64 // config.num_frames, 2)
+    return ActionModel(
+        path.stem, config, load_labels(_LABELS_OF_CLASSES[config.num_classes]), Sampling(config.num_frames, stride),
+        weights=WeightsFile("", path.name), notes="network read off the tensors; labels guessed from their number",
     )
 
 
@@ -148,12 +168,67 @@ def load_action_model(model: ActionModel, path: Path | None):
         UserError: the file is not weights of this network; the line says what it is.
     """
     from detector.model_file import is_action_model_file, read_action_model
+    from detector.slowfast.checkpoints import load_network
     from detector.slowfast.network import create_network
 
     if path is None:
         return create_network(model.network, seed=0).eval()
     if is_action_model_file(path):
         return read_action_model(path)[1]
-    from detector.slowfast.checkpoints import load_network
+    return load_network(path, config=model.network)
 
-    return load_network(path, model.network.num_frames, model.network.alpha, model.network.aligned)
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: `list` and `fetch`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m detector.weights", description="List and fetch published weights.",
+        epilog=f"Files are kept in {cache_dir()}; set SLOWFAST_CACHE to move them.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list|fetch")
+    commands.add_parser("list", help="what there is, how good it is, and what is here")
+    fetch = commands.add_parser("fetch", help="download by name; goes on where a broken download ended")
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="a name of the list, or: recommended")
+    options = parser.parse_args(arguments)
+    return _list() if options.command == "list" else _fetch(options.names)
+
+
+def _list() -> int:
+    from detector.person.select import pick_device
+
+    device = pick_device("auto")
+    print(f"cache: {cache_dir()}\nhere: * cached, + recommended for this machine ({device})\n")
+    for title, models in (("actions", action_models()), ("people", DETECTOR_MODELS)):
+        print(title)
+        for model in models.values():
+            here = "*" if model.weights is None or cached_path(model.weights) else " "
+            best = "+" if model.name in RECOMMENDED[device] else " "
+            notes = getattr(model, "notes", "")
+            print(f" {here}{best} {model.name:<28} {model.accuracy}{'; ' + notes if notes else ''}")
+        print()
+    print(f"fetch with: {FETCH}")
+    return 0
+
+
+def _fetch(names: list[str]) -> int:
+    from detector.download import fetch_file
+    from detector.person.select import pick_device
+
+    records: dict[str, ActionModel | DetectorModel] = {**action_models(), **DETECTOR_MODELS}
+    wanted: list[str] = []
+    for name in names:
+        wanted += RECOMMENDED[pick_device("auto")] if name == "recommended" else [name]
+    for name in wanted:  # all names first: a wrong one must not show after a long download
+        if name not in records:
+            raise UserError(f"fetch {name!r}: unknown, expected recommended or one of {', '.join(records)}")
+    for name in dict.fromkeys(wanted):
+        weights = records[name].weights
+        if weights is None:
+            print(f"{name}: comes with the set-up, nothing to fetch")
+            continue
+        print(f"{name}: {weights.url}")
+        print(f"{name}: {fetch_file(weights, cache_dir())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -101,7 +101,7 @@ def _kinetics_models() -> list[ActionModel]:
         ActionModel(
             name, network, labels, sampling, weights=weights,
             accuracy=f"{top1:.4g} % top-1 on Kinetics-400 validation, 30 views (published)",
-            notes="classifies whole clips; a start for training, not for the live view",
+            notes="classifies whole clips",
         )
         for name, network, sampling, weights, top1 in rows
     ]

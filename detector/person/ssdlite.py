@@ -69,7 +69,8 @@ class SsdliteDetector:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
         size_hw = image.shape[:2]
         xyxy, score = self._look(image)
-        for corner in squares(size_hw):  # the whole picture, squeezed, made people too thin; boxes that both find are merged below
+        # A wide picture squeezed into a square has too thin people; what both passes find is merged below.
+        for corner in squares(size_hw):
             xyxy, score = self._look_closer(image, corner, min(size_hw), 0.0, xyxy, score)
         side = crop_side(size_hw)
         for corner in self._corners(size_hw, side, xyxy[score >= HINT_SCORE]):
@@ -97,9 +98,9 @@ class SsdliteDetector:
         size_hw = image.shape[:2]
         near, near_score = self._look(image[y : y + side, x : x + side])
         near += np.array([x, y, x, y], np.float32)
-        whole = is_inside(near, corner, side, size_hw, 0.01 * side)
+        whole = is_inside(near, (x, y), side, size_hw, 0.01 * side)
         height = xyxy[:, 3] - xyxy[:, 1]
-        keep = ~is_inside(xyxy, corner, side, size_hw, 0.0) | (height > largest * side)
+        keep = ~is_inside(xyxy, (x, y), side, size_hw, 0.0) | (height > largest * side)
         return np.concatenate([xyxy[keep], near[whole]]), np.concatenate([score[keep], near_score[whole]])
 
     def _look(self, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
