@@ -203,7 +203,8 @@ class Job:
         with contextlib.ExitStack() as stack:
             lease = stack.enter_context(pool.lease(self.choices.model))
             lease.set_person_threshold(self.choices.person_threshold)
-            thresholds = self.choices.thresholds(lease.session.model.labels)
+            labels = lease.session.model.labels
+            thresholds = self.choices.thresholds(labels)
             file = VideoFile(self._path, name=self.folder.shown_name)
             self._duration_s = file.duration_s or 0.0
             source: Source = ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)
@@ -229,7 +230,7 @@ class Job:
                     image = draw_update(self.choices.keep_people(update), thresholds, status_line=False)
                     video.write(image, update.frame.time_s)
                     self._done_s = update.frame.time_s
-        self.summary = summarise(results, max(self._duration_s, self._done_s))
+        self.summary = summarise(results, max(self._duration_s, self._done_s), labels)
 
 
 def _keep_people(result: KeyFrameResult, threshold: float) -> KeyFrameResult:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from detector.errors import UserError
 
@@ -47,6 +48,7 @@ class Folder:
         shown_name: of the upload, for people.
         files: what may be fetched, by name.
         used_s: when it was last asked for.
+        result: what became of it, for whoever put it there.
     """
 
     key: str
@@ -56,6 +58,7 @@ class Folder:
     shown_name: str
     files: dict[str, ServedFile] = field(default_factory=dict)
     used_s: float = 0.0
+    result: Any = None
 
     def serve(self, name: str, media_type: str, download_name: str) -> Path:
         """Let the visitor fetch `name`, a file of this folder; gives the path to write it to."""

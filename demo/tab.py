@@ -15,7 +15,7 @@ import json
 import logging
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,7 +37,7 @@ URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 class Socket(Protocol):
     """The part of a WebSocket that is used here; tests bring their own."""
 
-    async def receive(self) -> dict[str, Any]:
+    async def receive(self) -> MutableMapping[str, Any]:
         """The next ASGI message: `websocket.receive` with `text` or `bytes`, or `websocket.disconnect`."""
         ...
 

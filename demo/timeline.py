@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.labels import LabelMap
 from stream.results import KeyFrameResult
 
 # Okabe and Ito's colours, told apart by colour-blind people too, then a few more; black is left out for dark pages.
@@ -44,17 +45,17 @@ class Summary:
     Attributes:
         times_s: of the key frames, in order.
         duration_s: of the video.
-        labels: names of the A columns.
+        labels: of the A columns.
         tracks: person to (key-frame positions (K,) int, scores (K, A) float32).
     """
 
     times_s: np.ndarray
     duration_s: float
-    labels: tuple[str, ...]
+    labels: LabelMap
     tracks: dict[int, tuple[np.ndarray, np.ndarray]]
 
 
-def summarise(results: Sequence[KeyFrameResult], duration_s: float) -> Summary:
+def summarise(results: Sequence[KeyFrameResult], duration_s: float, labels: LabelMap) -> Summary:
     """Sort answers by person; people without a track are left out."""
     rows: dict[int, tuple[list[int], list[np.ndarray]]] = {}
     for position, result in enumerate(results):
@@ -63,7 +64,6 @@ def summarise(results: Sequence[KeyFrameResult], duration_s: float) -> Summary:
                 places, values = rows.setdefault(person, ([], []))
                 places.append(position)
                 values.append(scores)
-    labels = tuple(a.short_name for a in results[0].model.labels) if results else ()
     return Summary(
         np.array([r.time_s for r in results], np.float64), duration_s, labels,
         {person: (np.array(places), np.stack(values)) for person, (places, values) in sorted(rows.items())},
@@ -93,7 +93,7 @@ def find_spans(summary: Summary, thresholds: np.ndarray) -> list[Span]:
                 values = scores[run, column]
                 start_s, end_s = edges[places[run[0]]], edges[places[run[-1]] + 1]
                 spans.append(Span(
-                    person, summary.labels[column], float(start_s), float(end_s),
+                    person, summary.labels[int(column)].short_name, float(start_s), float(end_s),
                     float(values.mean()), float(values.max()),
                 ))
     return sorted(spans, key=lambda s: (s.person, s.start_s, s.action))

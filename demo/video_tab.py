@@ -1,0 +1,242 @@
+"""The video tab: what the page shows while a video is analysed, and what it shows afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from demo.choices import Choices, read_choices
+from demo.jobs import CSV, JSONL, VIDEO, Job, Progress
+from demo.server import COOKIE, TOKEN, Backend, Limits
+from demo.shelf import Folder
+from demo.timeline import TABLE_HEADERS, draw_timeline, find_spans, table_rows
+from detector.errors import UserError
+from stream.sources import SAMPLE
+
+PROGRESS_EVERY_S = 0.4
+SAMPLE_PREFIX = "sample:"
+
+
+def samples() -> dict[str, Path]:
+    """Clips that come with the program, by the name on their button."""
+    return {path.stem.replace("_", " "): path for path in sorted(SAMPLE.parent.glob("*.mp4"))}
+
+
+@dataclass(frozen=True, eq=False)
+class VideoTab:
+    """The tab's components.
+
+    Attributes:
+        go, cancel: buttons; `go` is pressed by the page's script once an upload is there.
+        key, tab: hidden texts that the script fills in.
+        progress, result, plot, table: outputs.
+    """
+
+    go: Any
+    cancel: Any
+    key: Any
+    tab: Any
+    progress: Any
+    result: Any
+    plot: Any
+    table: Any
+
+
+def build_video_tab(limits: Limits) -> VideoTab:
+    """Lay the tab out; call inside its `gradio.Tab`."""
+    import gradio as gr
+
+    gr.HTML(drop_zone(limits))
+    key, tab = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+    go = gr.Button(visible="hidden", elem_id="video-go")
+    progress = gr.HTML(elem_id="video-progress")
+    cancel = gr.Button("Cancel", visible=False, elem_id="video-cancel")
+    result = gr.HTML(elem_id="video-result")
+    plot = gr.Plot(visible=False, show_label=False, elem_id="video-timeline")
+    table = gr.Dataframe(
+        headers=TABLE_HEADERS, datatype=["str", "str", "str", "str", "number", "number"], interactive=False,
+        visible=False, label="Who did what, when", elem_id="video-table", max_height=320,
+    )
+    return VideoTab(go, cancel, key, tab, progress, result, plot, table)
+
+
+def drop_zone(limits: Limits) -> str:
+    """Where a video is dropped or chosen, and the clips to try."""
+    buttons = "".join(
+        f'<button class="push" data-do="sample" data-name="{escape(name, quote=True)}">Try: {escape(name)}</button>'
+        for name in samples()
+    )
+    return (
+        '<input type="file" id="video-file" accept="video/*,.mkv,.avi,.ts,.mpg,.ogv,.flv" aria-label="video file">'
+        f'<label id="video-drop" for="video-file" tabindex="0" data-limit="{limits.upload_bytes}">'
+        "<b>Drop a video here, or click to choose one</b>"
+        f"<small>MP4, MOV, WebM, MKV, AVI … up to {limits.upload_bytes / 1e6:.0f} MB and "
+        f"{limits.video_s / 60:g} minutes; deleted when you leave the page</small></label>"
+        f'<div class="bar">{buttons}</div>'
+        '<div id="video-upload" hidden><span></span><progress max="1" value="0"></progress></div>'
+    )
+
+
+def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -> None:
+    """Connect the tab with its work.
+
+    Args:
+        backend: the server's.
+        parts: of the tab.
+        controls: model, display, person threshold, recommended?, action threshold, actions.
+    """
+    import gradio as gr
+
+    outputs = [parts.progress, parts.cancel, parts.result, parts.plot, parts.table]
+
+    async def analyse(key: str, tab: str, *values: Any, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        hidden = gr.update(visible=False)
+        yield message("Getting ready…"), gr.update(visible=True), "", hidden, hidden
+        try:
+            job = take_on(backend, request.cookies.get(COOKIE, ""), tab, key, read_controls(backend, values))
+        except UserError as error:
+            yield message(str(error), bad=True), hidden, gr.skip(), gr.skip(), gr.skip()
+            return
+        while (progress := backend.jobs.progress(job)).state in ("waiting", "running"):
+            backend.shelf.find(job.folder.visitor, job.folder.key)  # in use: must not be swept away
+            yield progress_html(progress), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            await asyncio.sleep(PROGRESS_EVERY_S)
+        if progress.state == "done":
+            job.folder.result = job
+            yield "", hidden, result_html(job.folder), *timeline_of(backend, job, job.choices)
+        else:
+            text = progress.message or "Cancelled."
+            yield message(text, bad=progress.state == "failed"), hidden, gr.skip(), gr.skip(), gr.skip()
+
+    parts.go.click(
+        analyse, [parts.key, parts.tab, *controls], outputs, js=_FILL_IN, api_visibility="private",
+        show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
+    )
+    parts.cancel.click(
+        lambda tab: backend.jobs.cancel_tab(tab) if TOKEN.fullmatch(tab) else None, [parts.tab], None,
+        js="() => [window.demo.tab]", api_visibility="private", show_progress="hidden", concurrency_limit=None,
+    )
+
+    def again(key: str, tab: str, *values: Any, request: gr.Request) -> tuple[Any, Any]:
+        folder = backend.shelf.find(request.cookies.get(COOKIE, ""), key)
+        if folder is None or folder.result is None:
+            return gr.skip(), gr.skip()
+        try:
+            return timeline_of(backend, folder.result, read_controls(backend, values))
+        except UserError:
+            # The model was changed since: its actions are others.
+            return gr.skip(), gr.skip()
+
+    for control in controls[2:]:
+        control.change(
+            again, [parts.key, parts.tab, *controls], [parts.plot, parts.table], js=_FILL_IN_RESULT,
+            api_visibility="private", show_progress="hidden", trigger_mode="always_last",
+        )
+
+
+_FILL_IN = "(key, tab, ...rest) => [window.demo.video, window.demo.tab, ...rest]"
+_FILL_IN_RESULT = (
+    "(key, tab, ...rest) => [document.querySelector('#video-result video')?.dataset.key || '', "
+    "window.demo.tab, ...rest]"
+)
+
+
+def read_controls(backend: Backend, values: Sequence[Any]) -> Choices:
+    """Choices from the controls' values: model, display, person threshold, recommended?, action threshold, actions.
+
+    Raises:
+        UserError: a value that the controls do not give.
+    """
+    model, display, person, recommended, action, actions = values
+    given = {"model": model, "display": display, "person": person, "action": None if recommended else action,
+             "actions": actions or []}
+    return read_choices(given, backend.pool.names, backend.default)
+
+
+def take_on(backend: Backend, visitor: str, tab: str, key: str, choices: Choices) -> Job:
+    """Start the analysis of an upload or of a clip that came with the program.
+
+    Raises:
+        UserError: it is not there (any more).
+        Busy: too many are waiting.
+    """
+    if not TOKEN.fullmatch(visitor) or not TOKEN.fullmatch(tab):
+        raise UserError("the page has lost its session; reload it")
+    if key.startswith(SAMPLE_PREFIX):
+        name = key.removeprefix(SAMPLE_PREFIX)
+        path = samples().get(name)
+        if path is None:
+            raise UserError(f"there is no clip {name[:40]!r}")
+        folder = backend.shelf.create(visitor, tab, path.name)
+    else:
+        found = backend.shelf.find(visitor, key)
+        upload = next(found.path.glob("upload.*"), None) if found else None
+        if found is None or upload is None:
+            raise UserError("that upload is not here any more; drop the video again")
+        folder, path = found, upload
+    job = Job(path, folder, choices, backend.limits.video_s)
+    backend.jobs.submit(job)
+    return job
+
+
+def timeline_of(backend: Backend, job: Job, choices: Choices) -> tuple[Any, Any]:
+    """Updates for the plot and the table of a finished job under some choices.
+
+    Raises:
+        UserError: the choices name actions that the job's model does not have.
+    """
+    import gradio as gr
+
+    assert job.summary is not None
+    spans = find_spans(job.summary, choices.thresholds(job.summary.labels))
+    return (
+        gr.update(value=draw_timeline(spans, job.summary.duration_s) if spans else None, visible=bool(spans)),
+        gr.update(value=table_rows(spans), visible=bool(spans)),
+    )
+
+
+def message(text: str, bad: bool = False) -> str:
+    """A line in a box."""
+    sentence = text[:1].upper() + text[1:] + ("" if text.endswith((".", "…", "!")) else ".")
+    return f'<div class="message{" bad" if bad else ""}" role="status">{escape(sentence)}</div>'
+
+
+def progress_html(progress: Progress) -> str:
+    """A bar with the time left."""
+    if progress.state == "waiting":
+        return message(f"In line: {progress.ahead} video{'s' if progress.ahead != 1 else ''} first…")
+    words = progress.message or "Analysing"
+    bar = "<progress></progress>"
+    if progress.fraction is not None:
+        words += f": {progress.fraction:.0%}"
+        bar = f'<progress max="1" value="{progress.fraction:.3f}"></progress>'
+    if progress.left_s is not None:
+        words += f", {left_text(progress.left_s)} left"
+    return f'<div class="message" role="status">{escape(words)}{bar}</div>'
+
+
+def left_text(seconds: float) -> str:
+    """`2 min`, `40 s`: as exact as such a guess deserves."""
+    if seconds >= 90:
+        return f"about {round(seconds / 60)} min"
+    return f"about {max(5 * round(seconds / 5), 1)} s" if seconds >= 8 else "a few seconds"
+
+
+def result_html(folder: Folder) -> str:
+    """The annotated video and what can be downloaded."""
+    where = f"files/{folder.key}"
+    links = "".join(
+        f'<a class="push" href="{where}/{name}?download=1" download>{text}</a>'
+        for name, text in ((VIDEO, "Video (MP4)"), (JSONL, "Answers (JSON lines)"), (CSV, "Scores (AVA CSV)"))
+    )
+    return (
+        f'<video src="{where}/{VIDEO}" data-key="{folder.key}" controls playsinline muted preload="auto" '
+        f'aria-label="annotated video"></video><div class="bar">{links}</div>'
+        '<div class="status">Click a span below to go there. The timeline follows the thresholds; the files keep '
+        "those that they were made with.</div>"
+    )
+
