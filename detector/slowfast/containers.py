@@ -150,7 +150,7 @@ def _content_of(path: Path, content: Any, kind: str) -> WeightsContent:
     if not isinstance(content, dict):
         raise UserError(f"weights {path}: holds {type(content).__name__}, expected a dict of tensors")
     state: Any = content
-    for key in ("blobs", "model_state", "state_dict"):
+    for key in ("blobs", "model_state", "state_dict", "model"):
         if isinstance(content.get(key), dict):
             state = content[key]
             break
