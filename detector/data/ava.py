@@ -67,7 +67,7 @@ def read_rows(path: str | Path, problems: Problems) -> Iterator[AvaRow]:
     Raises:
         UserError: the file is not there or not text; the first problem unless they are skipped.
     """
-    for line, row in _csv_rows(path):
+    for line, row in csv_rows(path):
         if line == 1 and len(row) > 1 and not _is_number(row[1]):
             continue
         if len(row) not in (2, 6, 7, 8):
@@ -89,7 +89,7 @@ def read_rows(path: str | Path, problems: Problems) -> Iterator[AvaRow]:
         )
 
 
-def _csv_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields without surrounding blanks) of each row that is not empty."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
