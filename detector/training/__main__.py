@@ -1,0 +1,156 @@
+"""Train: `python -m detector.training --recipe ava --data DIR --init WEIGHTS`, or fine-tune on actions of your own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from detector.data.box_clips import BoxClips
+from detector.data.problems import Problems
+from detector.data.video_clips import VideoClips
+from detector.errors import UserError, run_command
+from detector.evaluation.__main__ import format_table
+from detector.labels import LabelMap
+from detector.models import WeightsFile
+from detector.training.datasets import Clips, Sources, open_clips
+from detector.training.paper import PLANS, Plan, find_plan
+from detector.training.recipe import Execution, Recipe
+
+EXAMPLES = """recipes:
+{recipes}
+
+examples:
+  python -m detector.training --recipe ava --data ava --init slowfast_8x8_r50_kinetics --output runs/ava
+  torchrun --nproc-per-node 8 -m detector.training --recipe ava --data ava --init … --set batch=1024
+  python -m detector.training --recipe finetune --data my.csv --init auto --output runs/mine
+  python -m stream.webcam --weights runs/mine/model.pt
+
+A CSV of your own has a row for each action of each person: video,seconds,x1,y1,x2,y2,action (corners as shares of the
+picture; video paths relative to the CSV). python -m detector.data.fill_boxes finds the boxes if you have none.
+A run that was stopped goes on when the same command is given again.
+"""
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    recipes = "\n".join(f"  {name:10}{plan.about}" for name, plan in PLANS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m detector.training", description="Train as the paper does, or on actions of your own.",
+        epilog=EXAMPLES.format(recipes=recipes), formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--recipe", required=True, metavar="NAME", help=", ".join(PLANS))
+    parser.add_argument("--data", required=True, type=Path, metavar="PATH", help="the data set's folder, or a CSV")
+    parser.add_argument("--val", type=Path, metavar="CSV", help="to validate on (default: a fifth of the videos)")
+    parser.add_argument("--init", default="", metavar="WEIGHTS",
+                        help="name or file to start from, or random (default: random for kinetics, auto for finetune)")
+    parser.add_argument("--network", default="slowfast_8x8_r50", metavar="NAME", help="with --init random")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="of the run (default: runs/RECIPE)")
+    parser.add_argument("--labels", default="", metavar="FILE", help="what action ids mean (CSV, pbtxt)")
+    parser.add_argument("--proposals", type=Path, metavar="CSV", help="train on predicted boxes with IoU > 0.9 too")
+    parser.add_argument("--val-boxes", type=Path, metavar="CSV", help="validate on predicted boxes, as the paper does")
+    parser.add_argument("--box-score", type=float, default=0.8, help="least score of these (default 0.8)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a recipe's number")
+    parser.add_argument("--freeze-trunk", action="store_true", help="train the last layer only")
+    parser.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="broken rows and videos")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--workers", type=int, default=2, help="processes that load clips (default 2)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the training (default: all)")
+    parser.add_argument("--checkpoint-every", type=int, default=200, metavar="N", help="updates (default 200)")
+    return parser
+
+
+def check_arguments(args: argparse.Namespace) -> Plan:
+    """Find mistakes before anything slow starts."""
+    plan = find_plan(args.recipe)
+    if not args.data.exists():
+        raise UserError(f"--data {args.data}: no such file or folder")
+    if args.recipe != "finetune" and plan.kind != "person" and not args.data.is_dir():
+        raise UserError(f"--data {args.data}: the {args.recipe} recipe expects the data set's folder")
+    if args.workers < 0 or args.threads < 0 or args.checkpoint_every < 1:
+        raise UserError("--workers, --threads and --checkpoint-every: expected no negative number, and 1 or more")
+    if not args.init:
+        args.init = "random" if args.recipe == "kinetics" else "auto"
+    if args.recipe in ("ava", "charades") and args.init == "auto":
+        raise UserError(f"--recipe {args.recipe} starts from Kinetics weights: name them with --init (or say random)")
+    return plan
+
+
+def run_training(args: argparse.Namespace) -> int:
+    """Train, validate, save."""
+    plan = check_arguments(args)
+    recipe = plan.recipe_for(args.set)
+    if args.freeze_trunk:
+        recipe = replace(recipe, frozen=("s*",), rate_factors=())
+    folder = args.output or Path("runs") / args.recipe
+    execution = Execution(
+        device=args.device, workers=args.workers, threads=args.threads, checkpoint_every=args.checkpoint_every,
+        log_every=5, channels_last=args.device != "cpu",
+    )
+    sources = Sources(args.recipe, args.data, args.val, args.labels, args.proposals, args.val_boxes, args.box_score,
+                      Problems(skip=args.on_error == "skip"))
+    if plan.kind == "person":
+        from detector.training.person import train_person_detector
+
+        return train_person_detector(args, plan, recipe, execution, sources, folder)
+    return _train_actions(args, plan, recipe, execution, sources, folder)
+
+
+def _train_actions(
+    args: argparse.Namespace, plan: Plan, recipe: Recipe, execution: Execution, sources: Sources, folder: Path
+) -> int:
+    from detector.model_file import save_action_model
+    from detector.training.loop import train
+    from detector.training.starts import start_network
+    from detector.training.validation import BoxValidation, VideoValidation
+
+    model, network = start_network(args.init, args.network, sources.labels(), plan, recipe.seed)
+    clips = open_clips(sources, plan, model)
+    describe(clips, model.labels)
+    validate: BoxValidation | VideoValidation
+    if isinstance(clips.validation, BoxClips):
+        validate = BoxValidation(clips.validation, model.labels, execution, recipe.precision, clips.truth, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        validate = VideoValidation(clips.validation, plan.activation == "sigmoid", execution, recipe.precision)
+    weights = clips.train.balanced_weights() if plan.balanced and isinstance(clips.train, BoxClips) else None
+    state = train(network, clips.train, recipe, folder, execution=execution, validate=validate, sample_weights=weights)
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in state.best_metrics.items())
+    record = replace(
+        model, name=folder.name, accuracy=f"{figures} on {len(clips.validation)} held-out clips of {args.data.name}",
+        notes=f"recipe {args.recipe} from {args.init}, seed {recipe.seed}, {state.best_step} updates",
+        weights=WeightsFile("", "model.pt", licence="", source=f"trained on {args.data.name}"),
+    )
+    skipped = clips.train.skipped.value + clips.validation.skipped.value
+    if skipped:
+        print(f"left out {skipped} x clip that cannot be decoded", file=sys.stderr)
+    save_action_model(folder / "model.pt", record, network)
+    if isinstance(validate, BoxValidation):
+        validate(network)
+        if validate.result is not None:
+            print(format_table(validate.result))
+            (folder / "metrics.json").write_text(json.dumps(validate.result.to_dict(), indent=1) + "\n")
+    print(f"wrote {folder / 'model.pt'} ({figures}); curves and log are beside it")
+    print(f"try it: python -m stream.webcam --weights {folder / 'model.pt'}")
+    return 0
+
+
+def describe(clips: Clips, labels: LabelMap) -> None:
+    """Print how much there is to learn from."""
+    print(f"{len(clips.train)} clips to train on, {len(clips.validation)} to validate on, {len(labels)} classes")
+    if isinstance(clips.train, BoxClips) and isinstance(clips.validation, BoxClips) and len(labels) <= 20:
+        pairs = zip(labels, clips.train.column_counts(), clips.validation.column_counts())
+        print("  " + ", ".join(f"{a.short_name} {int(n)} + {int(m)}" for a, n, m in pairs))
+    if isinstance(clips.train, VideoClips) and not clips.validation:
+        raise UserError("no video to validate on")
+
+
+def main() -> int:
+    """Entry point."""
+    return run_training(create_parser().parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,162 @@
+"""Train the network that ships with the product, on people that the project renders itself.
+
+    python -m detector.data.render_shards rendered --held-out --shards 0:3
+    python -m detector.data.render_shards rendered --shards 0:120
+    python -m detector.training.bundled rendered runs/bundled
+
+The network is a SlowFast of `BUNDLED_CONFIG`, shown a tube round each person; its poses exclude each other, which the
+loss says by a softmax over them beside the sigmoids that the product uses. An interrupted run goes on with the same
+command.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from detector.data.render_shards import RenderedClips, Shards, load_shards, shard_path
+from detector.data.render_tubes import NAMES, POSES, TubeRecipe
+from detector.errors import UserError, run_command
+from detector.labels import LabelMap, load_labels
+from detector.slowfast.config import SlowFastConfig
+from detector.slowfast.network import create_network
+from detector.training.loop import train
+from detector.training.recipe import Execution, Recipe
+
+BUNDLED_CONFIG = SlowFastConfig(
+    num_frames=16, alpha=4, beta_inv=4, width=16, blocks=(1, 1, 2, 1), fast_input="gray", fast_half_resolution=True,
+    num_classes=len(NAMES), dropout=0.2,
+)
+BUNDLED_RECIPE = Recipe(
+    loss="bce", optimizer="adamw", rate=2e-3, schedule="cosine", warmup_steps=150, weight_decay=0.02, batch=48,
+    precision="bf16", clip_norm=2.0, ema_decay=0.997, validate_every=500, best_metric="mAP",
+)
+STILL_POSES = ("bend/bow (at the waist)", "crouch/kneel", "lie/sleep", "sit", "stand")
+
+
+def bundled_labels() -> LabelMap:
+    """The classes that the bundled network knows, by AVA's ids and names."""
+    return load_labels("ava").subset(NAMES, "AVA, rendered subset")
+
+
+def pose_and_hands_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy over the poses plus binary cross-entropy over all classes; sum and count of people.
+
+    Args:
+        logits, targets: (K, 14), columns as `NAMES`; exactly one pose a person.
+    """
+    logits, poses = logits.float(), len(POSES)
+    chosen = -(targets[:, :poses] * logits[:, :poses].log_softmax(1)).sum()
+    each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+    return chosen + each, torch.tensor(float(len(targets)))
+
+
+class StillsToo:
+    """Rendered clips of which some of people who keep still are shown as one repeated picture.
+
+    It gives the slow pathway something to learn alone, and says that without motion nobody walks.
+    """
+
+    def __init__(self, clips: RenderedClips, share: float, key_index: int) -> None:
+        self.clips, self.share, self.key_index = clips, share, key_index
+        columns = [NAMES.index(name) for name in STILL_POSES]
+        targets = clips.shards.targets
+        self.still: np.ndarray = np.asarray((targets[:, columns].max(1) > 0) & (targets[:, len(POSES) :].max(1) == 0))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        frames, boxes, targets = self.clips[index]
+        if self.still[index] and np.random.random() < self.share:
+            frames = np.repeat(frames[self.key_index][None], len(frames), 0)
+        return frames, boxes, targets
+
+
+@torch.inference_mode()
+def score_clips(network: nn.Module, shards: Shards, batch: int = 64, limit: int = 0) -> np.ndarray:
+    """(N, A) float32 scores of rendered clips; the first `limit` of them if given."""
+    count = min(len(shards), limit or len(shards))
+    scores = []
+    for start in range(0, count, batch):
+        rows = range(start, min(start + batch, count))
+        frames = torch.from_numpy(np.stack([shards.frames(i) for i in rows]))
+        rois = torch.from_numpy(np.column_stack([np.arange(len(rows)), shards.boxes[list(rows)]]).astype(np.float32))
+        device = next(network.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16):
+            scores.append(network(frames.to(device), rois.to(device)).float().cpu().numpy())
+    return np.concatenate(scores)
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the precision-recall curve of one class: mean precision at each positive, best first."""
+    order = np.argsort(-scores, kind="stable")
+    hits = positive[order].astype(bool)
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float(precision[hits].mean()) if hits.any() else float("nan")
+
+
+def metrics_on_renders(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Pose top-1, its mean over poses, and mAP over all classes."""
+    poses = len(POSES)
+    truth, guess = targets[:, :poses].argmax(1), scores[:, :poses].argmax(1)
+    recalls = [float((guess[truth == k] == k).mean()) for k in range(poses) if (truth == k).any()]
+    aps = [average_precision(scores[:, k], targets[:, k]) for k in range(targets.shape[1])]
+    return {"pose_top1": float((truth == guess).mean()), "pose_mean_recall": float(np.mean(recalls)),
+            "mAP": float(np.nanmean(aps))}
+
+
+def find_shards(folder: Path, held_out: bool) -> list[Path]:
+    """The complete shards of a folder, in order.
+
+    Raises:
+        UserError: there are none.
+    """
+    pattern = shard_path(folder, 0, held_out).name.replace("0000", "*")
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        more = "--held-out --shards 0:3" if held_out else "--shards 0:120"
+        raise UserError(f"{folder}: no {pattern}; run: python -m detector.data.render_shards {folder} {more}")
+    return paths
+
+
+def main() -> None:
+    """Train from shards."""
+    parser = argparse.ArgumentParser(description="Train the bundled model on rendered people.")
+    parser.add_argument("shards", type=Path, help="folder of detector.data.render_shards")
+    parser.add_argument("folder", type=Path, help="of this run: checkpoints, log, curves")
+    parser.add_argument("--init", type=Path, help="start from the network of this last.pt")
+    parser.add_argument("--max-shards", type=int, default=0, help="use only the first so many; 0: all")
+    parser.add_argument("--still", type=float, default=0.1, help="share of still people shown as one picture")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="change the recipe")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
+    args = parser.parse_args()
+    recipe = BUNDLED_RECIPE.with_numbers(args.set)
+    paths = find_shards(args.shards, held_out=False)
+    shards = load_shards(paths[: args.max_shards or None])
+    validation = load_shards(find_shards(args.shards, held_out=True))
+    network = create_network(BUNDLED_CONFIG, seed=recipe.seed, zero_init=False)
+    if args.init:
+        content = torch.load(args.init, map_location="cpu", weights_only=True)
+        values = content["average"]["values"] if content.get("average") else content["network"]
+        network.load_state_dict(values)
+    dataset = StillsToo(RenderedClips(shards), args.still, TubeRecipe().sampling.key_index)
+    execution = Execution(device=args.device, workers=args.workers, threads=args.threads, channels_last=True,
+                          progress=False, checkpoint_every=100, log_every=25)
+    print(f"{len(shards)} clips of {len(paths)} shards; {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M")
+    if not recipe.steps:
+        recipe = replace(recipe, steps=recipe.total_steps(len(dataset)))
+    train(network, dataset, recipe, args.folder, execution=execution, loss=pose_and_hands_loss,
+          validate=lambda n: metrics_on_renders(score_clips(n, validation), validation.targets))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
