@@ -7,45 +7,55 @@ checked by onnx and simplified by onnxslim before anyone sees it.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.graphs import HeadGraph, TrunkGraph
+from engine_build.rewrite import to_2d
 from engine_build.targets import require
 
 # RoIAlign with half_pixel / output_half_pixel modes came with 16; Q/DQ per axis with 13.
 OPSET = 17
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TRUNK, HEAD = "trunk.onnx", "head.onnx"
 
 
 def export_trunk(
-    network: ActionNetwork, clip_shape: tuple[int, ...], path: Path, *, two_d: bool = False, batch: int | None = None
+    network: ActionNetwork, clip_shape: tuple[int, ...], path: Path, *, precision: str = "fp32", two_d: bool = False,
+    calibration: Sequence[np.ndarray] = (),
 ) -> None:
-    """Write frames (B, T, h, w, 3) uint8 → features (B, C, h / 16, w / 16) float32.
+    """Write frames (B, T, h, w, 3) uint8 → features (B, C, h / 16, w / 16) float32, with an open batch.
 
     Args:
         network: fp32, on the CPU.
         clip_shape: (T, h, w, 3), fixed in the file.
         path: of the `.onnx`.
+        precision: a property of the graph: `fp32`, `bf16` or `fp16` operations, or `int8` with explicit Q/DQ.
         two_d: with the exact rewrite to 2-D convolutions of `rewrite.py`, for readers that are slow at 3-D ones.
-        batch: fixed, or open where None.
+        calibration: (B, T, h, w, 3) uint8 frames that int8's ranges come from.
 
     Raises:
-        UserError: onnx or onnxslim is missing, or an operation has no ONNX form.
+        UserError: onnx or onnxslim is missing, an operation has no ONNX form, or int8 has no clips.
     """
-    graph = TrunkGraph(network)
-    if two_d:
-        from engine_build.rewrite import to_2d
+    if precision == "int8":
+        from engine_build.qdq import quantize_trunk
 
-        to_2d(graph.network)
-    frames = torch.zeros((batch or 1, *clip_shape), dtype=torch.uint8)
-    axes = None if batch else {"frames": {0: "B"}, "features": {0: "B"}}
-    _export(graph, (frames,), path, ["frames"], ["features"], axes)
+        if not calibration:
+            raise UserError("int8 needs clips to find its ranges; give some with --calibrate VIDEO")
+        graph: nn.Module = quantize_trunk(network, calibration, two_d)
+    else:
+        graph = TrunkGraph(network, DTYPES[precision])
+        if two_d:
+            to_2d(graph)
+    frames = torch.zeros((1, *clip_shape), dtype=torch.uint8)
+    _export(graph, (frames,), path, ["frames"], ["features"], {"frames": {0: "B"}, "features": {0: "B"}})
 
 
 def export_head(network: ActionNetwork, path: Path) -> None:

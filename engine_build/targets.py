@@ -37,20 +37,21 @@ INSTALL = {
 
 
 def require(library: str) -> Any:
-    """Import an optional library.
+    """Import an optional library, or a module of it (`pycuda.driver`).
 
     Raises:
         UserError: it is missing, or its own libraries are; with the exact line that installs it.
     """
+    package = library.split(".")[0]
     try:
         return importlib.import_module(library)
     except ModuleNotFoundError as error:
-        if error.name != library:
-            raise UserError(f"{library}: needs {error.name}, which is missing; run: {INSTALL[library]}") from None
-        raise UserError(f"{library} is not installed; run: {INSTALL[library]}") from None
+        if error.name != package:
+            raise UserError(f"{package}: needs {error.name}, which is missing; run: {INSTALL[package]}") from None
+        raise UserError(f"{package} is not installed; run: {INSTALL[package]}") from None
     except (ImportError, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{library} does not load ({first_line}); run: {INSTALL[library]}") from None
+        raise UserError(f"{package} does not load ({first_line}); run: {INSTALL[package]}") from None
 
 
 def has(library: str) -> bool:
