@@ -18,6 +18,7 @@ from detector.slowfast.config import BLOCKS_OF_DEPTH, FAST_CHANNELS_OF_INPUT, Sl
 from detector.slowfast.containers import WeightsContent, read_weights_file
 from detector.slowfast.naming import Naming, detect_naming, file_name, native_name
 from detector.slowfast.network import ActionNetwork
+from detector.slowfast.recipe import Recipe
 
 # Where a file does not say what its head does: data sets that are classified, and AVA, which is detected.
 _CLASSES_OF_DETECTION = (80,)
@@ -217,7 +218,7 @@ def _facts(
     aligned: bool | None, head: str | None, path: str | Path,
 ) -> dict[str, Any]:
     """What tensors cannot tell: from the arguments, else from PySlowFast's recipe in the file, else usual values."""
-    recipe = _Recipe(content.recipe)
+    recipe = Recipe(content.recipe)
     classes = int(tensors["head.projection.weight"].shape[0]) if "head.projection.weight" in tensors else 0
     if head is None:
         head = _head_kind(content, recipe, classes, path)
@@ -230,16 +231,18 @@ def _facts(
             alpha = 1  # PySlowFast counts a Slow-only network's own frames
         frames = frames or 32
     if aligned is None:
-        aligned = recipe.word("DETECTION", "ALIGNED") == "true"
+        aligned = head == "detection" and recipe.word("DETECTION", "ALIGNED") == "true"
+    if any("_nonlocal" in name for name in tensors) and recipe.word("NONLOCAL", "INSTANTIATION") == "softmax":
+        raise UserError(f"weights {path}: its non-local blocks use a softmax, expected the paper's dot product")
     activation = "softmax" if head == "classification" and classes != CHARADES_CLASSES else "sigmoid"
     activation = recipe.word("MODEL", "HEAD_ACT") or activation
     return {
         "num_frames": frames // alpha if single else frames, "alpha": 1 if single else alpha, "aligned": aligned,
-        "head": head, "activation": activation,
+        "head": head, "activation": activation, "nonlocal_pool": recipe.nonlocal_pool() or (2, 2, 2),
     }
 
 
-def _head_kind(content: WeightsContent, recipe: _Recipe, classes: int, path: str | Path) -> str:
+def _head_kind(content: WeightsContent, recipe: Recipe, classes: int, path: str | Path) -> str:
     names = content.tensors.keys()
     if any("detection_head." in name for name in names):
         return "detection"
@@ -256,24 +259,6 @@ def _head_kind(content: WeightsContent, recipe: _Recipe, classes: int, path: str
         f"weights {path}: {classes} classes, and nothing in the file says whether they are people's (detection) or "
         "whole clips' (classification); say head='detection' or head='classification'"
     )
-
-
-class _Recipe:
-    """Single values of PySlowFast's configuration, a YAML text of sections with indented keys."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def word(self, section: str, key: str) -> str:
-        """The value in lower case, "" where there is none."""
-        body = re.search(rf"^{section}:\s*\n((?:[ \t].*\n?|\n)*)", self.text, re.MULTILINE)
-        found = re.search(rf"^[ \t]+{key}:[ \t]*(\S+)", body[1], re.MULTILINE) if body else None
-        return found[1].strip("'\"").lower() if found else ""
-
-    def number(self, section: str, key: str) -> int | None:
-        """The value as a whole number, None where there is none."""
-        word = self.word(section, key)
-        return int(word) if word.isdigit() else None
 
 
 def _stored_config(content: WeightsContent, path: str | Path) -> SlowFastConfig | None:

@@ -22,9 +22,10 @@ def optical_flow(frames: np.ndarray) -> np.ndarray:
     """
     t, h, w, _ = frames.shape
     flow = np.zeros((t, h, w, 2), np.float32)
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     for i in range(1, t):
         # From the newer frame back to the older one, so that a vector sits where its pixel is now.
-        np.negative(method.calc(grays[i], grays[i - 1], None), out=flow[i])
+        backward = np.zeros((h, w, 2), np.float32)
+        flow[i] = -method.calc(grays[i], grays[i - 1], backward)
     return flow
