@@ -202,8 +202,9 @@ class Session:
         """Score N people of a clip's key frame; boxes are pixels of `clip.key_frame`."""
         return self._engine_worker.submit(lambda: self._score(clip, boxes))
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Free detector and engines in their threads and end both. May be called twice."""
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Free detector and engines in their threads and end both; True if they ended in time. May be called twice."""
+        ended = True
         for worker, free in (
             (self._engine_worker, self._free_engines),
             (self._detector_worker, self._free_detector),
@@ -212,8 +213,8 @@ class Session:
                 worker.submit(free)
             except Closed:
                 continue
-            if not worker.close(timeout_s):
-                log.warning("a worker of the session did not end within %g s", timeout_s)
+            ended = worker.close(timeout_s) and ended
+        return ended
 
     def __enter__(self) -> Session:
         return self

@@ -18,7 +18,7 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.types import Frame
-from stream.decode import MediaClock, Video, open_video
+from stream.decode import ConnectionLost, MediaClock, Video, open_video
 from stream.handoff import Closed, Handoff
 
 SAMPLE = Path(__file__).parent / "samples" / "sample.mp4"
@@ -83,6 +83,13 @@ class VideoFile:
         """
         self._open = lambda: open_video(str(path), shown_name=name, timeout_s=timeout_s)
         self._video: Video | None = self._open()
+        self._frames = iter(self._video)
+        try:
+            self._first: tuple[np.ndarray, float | None] | None = next(self._frames)
+        except (StopIteration, ConnectionLost):
+            self._video.close()
+            raise UserError(f"{name or path}: no picture in it can be read, expected a video") from None
+        self.size_hw: tuple[int, int] = self._first[0].shape[:2]
         self.name = name or Path(path).name
         self.live, self._loop, self._clock = live, loop, clock
         self.fps = self._video.fps
@@ -94,35 +101,48 @@ class VideoFile:
         index, start_s = 0, None
         media = MediaClock(self.fps)
         try:
-            while not self._stop.is_set():
-                video = self._video or self._open()
-                self._video = None
-                with video:
-                    for image, pts_s in video:
-                        if self._stop.is_set():
-                            return
-                        time_s = media.next(pts_s)
-                        if self.live:
-                            start_s = self._clock() - time_s if start_s is None else start_s
-                            early_s = start_s + time_s - self._clock()
-                            if early_s > 0 and self._stop.wait(early_s):
-                                return
-                            if early_s < -CAMERA_PATIENCE_S:
-                                index += 1
-                                continue
-                        yield Frame(image, index, time_s, self._clock())
+            for image, pts_s in self._pictures(media):
+                time_s = media.next(pts_s)
+                if self.live:
+                    if start_s is not None and self._stop.wait(max(start_s + time_s - self._clock(), 0.0)):
+                        return
+                    if start_s is not None and self._clock() - start_s - time_s > CAMERA_PATIENCE_S:
                         index += 1
-                if not self._loop:
-                    return
-                media.restart()
+                        continue
+                yield Frame(image, index, time_s, self._clock())
+                # The clock runs from when the second frame is asked for: what the first one set off may take long.
+                start_s = self._clock() - time_s if start_s is None else start_s
+                index += 1
         finally:
             self.close()
 
     def close(self) -> None:
         self._stop.set()
-        video, self._video = self._video, None
-        if video is not None:
-            video.close()
+
+    def _pictures(self, media: MediaClock) -> Iterator[tuple[np.ndarray, float | None]]:
+        """Pictures and stamps, again and again with `loop`."""
+        while not self._stop.is_set():
+            if self._video is None:
+                self._video = self._open()
+                self._frames = iter(self._video)
+            try:
+                if self._first is not None:
+                    first, self._first = self._first, None
+                    yield first
+                while not self._stop.is_set():
+                    try:
+                        picture = next(self._frames)
+                    except StopIteration:
+                        break
+                    yield picture
+            except ConnectionLost as lost:
+                raise UserError(f"{lost}; the video breaks off here, what came before is kept") from None
+            finally:
+                self._video.close()
+                self._video = None
+            if not self._loop:
+                return
+            media.restart()
 
 
 class PushSource:

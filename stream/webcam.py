@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
+import os
 import signal
 import sys
 import time
@@ -19,6 +21,7 @@ from stream.session import Session, open_session
 from stream.sources import Source, VideoFile, open_source
 from stream.stats import Stats
 
+log = logging.getLogger(__name__)
 OUT = Path("out")
 DESCRIPTION = "Watch a camera or a video and label what each person does."
 EPILOG = """\
@@ -95,10 +98,11 @@ def main(argv: list[str] | None = None) -> int:
         _default_outputs(args, source, window_wanted)
         for path in (args.output, args.jsonl, args.ava_csv):
             _keep_apart(path, args.source)
-        session = stack.enter_context(open_session(
+        session = open_session(
             args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
             person_threshold=args.person_threshold, untrained=args.untrained, report=say,
-        ))
+        )
+        stack.callback(_close_session, session)
         for line in session.notices:
             say(line)
         _watch(args, options, source, session, window_wanted)
@@ -125,6 +129,9 @@ def _watch(args: argparse.Namespace, options: Options, source: Source, session: 
             if sink is not None:
                 stack.callback(sink.close)
         stack.callback(lambda: _say_end(args, stats, source))
+        if isinstance(source, VideoFile):
+            # A file can wait for its engine; a camera shows pictures meanwhile.
+            session.prepare(source.size_hw).result()
         pipeline = stack.enter_context(Pipeline(
             source, session, options if video or window else Options(options.every_s, pictures=False)
         ))
@@ -184,6 +191,16 @@ def _default_outputs(args: argparse.Namespace, source: Source, window: bool) -> 
     stem = Path(source.name.rstrip("/").rsplit("/", 1)[-1]).stem if isinstance(source, VideoFile) else "camera"
     args.output, args.jsonl = str(OUT / f"{stem}.mp4"), str(OUT / f"{stem}.jsonl")
     say(f"no window here: writing {args.output} and {args.jsonl}")
+
+
+def _close_session(session: Session) -> None:
+    if not session.close():
+        # A network that is being compiled cannot be interrupted, and Python must not be torn down beneath it. All
+        # files are closed by now.
+        log.warning("ended while an engine was being built; it will be built again")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
 
 
 def _keep_apart(path: str | None, source: str | None) -> None:
