@@ -18,7 +18,7 @@ from engine_build.cache import EngineCache, StoredEngine
 from engine_build.clips import drawn_clips, engine_input, fit_clip
 from engine_build.engine import Engine
 from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_arrays, sha256_of_weights
-from engine_build.verify import Report, refuse, verify
+from engine_build.verify import Report, is_trained, refuse, verify
 
 Target = Literal["auto", "openvino", "torch", "torch_cuda", "tensorrt", "tensorrt_rtx"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
@@ -110,7 +110,7 @@ def build_engine(
 
 def _int8_if_good(job: Job, cache: EngineCache) -> Engine | None:
     """An int8 engine for `auto`: only for trained weights, only if verified on real clips and within tolerance."""
-    if job.model.weights is None:
+    if not is_trained(job.network):
         return None
     stored = _quiet(cache).find(job.key())
     if stored is None and not job.clips:

@@ -1,0 +1,143 @@
+"""Where an OpenVINO engine's time goes, and how near it comes to what this machine can multiply.
+
+Per-layer times are OpenVINO's own counters; multiplications are counted on the graph. The peak is measured, not read
+off a data sheet: the best of a few large matrix products in the same precision.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine_build.targets import require
+
+# Side of the square matrices whose product is the peak: large enough to amortise, small enough for the cache.
+PEAK_SIDES = (1024, 1536, 2048)
+RUNS = 5
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """All layers of one part of the network.
+
+    Attributes:
+        name: `res4 slow`, `stem fast`, `lateral`, `other`.
+        ms: milliseconds of one clip, the fastest of the runs per layer.
+        gmacs: multiply-accumulates of its convolutions, in billions, padding included.
+    """
+
+    name: str
+    ms: float
+    gmacs: float
+
+    @property
+    def gmacs_per_s(self) -> float:
+        """Billions of multiply-accumulates a second."""
+        return self.gmacs / self.ms * 1e3 if self.ms else 0.0
+
+
+def profile_trunk(path: Path, clip_shape: tuple[int, ...], precision: str) -> list[LayerGroup]:
+    """Time a trunk's layers on one clip, slowest group first.
+
+    Args:
+        path: `.xml` of the trunk.
+        clip_shape: (T, h, w, 3).
+        precision: as it was built.
+    """
+    core = require("openvino").Core()
+    model = core.read_model(str(path))
+    model.reshape([1, *clip_shape])
+    work = {op.get_friendly_name(): _gmacs(op) for op in model.get_ops() if op.get_type_name() == "Convolution"}
+    compiled = core.compile_model(model, "CPU", {
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY",
+        "PERF_COUNT": True,
+    })
+    origins = {op.get_friendly_name(): _origins(op) for op in compiled.get_runtime_model().get_ops()}
+    request = compiled.create_infer_request()
+    frames = np.random.default_rng(0).integers(0, 256, (1, *clip_shape), dtype=np.uint8)
+    fastest: dict[str, float] = {}
+    for _ in range(RUNS):
+        request.infer([frames], share_inputs=True)
+        for layer in request.profiling_info:
+            ms = layer.real_time.total_seconds() * 1e3
+            if ms > 0:
+                fastest[layer.node_name] = min(ms, fastest.get(layer.node_name, ms))
+    times: dict[str, float] = defaultdict(float)
+    counts: dict[str, float] = defaultdict(float)
+    for layer_name, ms in fastest.items():
+        sources = [layer_name, *origins.get(layer_name, [])]
+        group = group_of(" ".join(sources))
+        times[group] += ms
+        counts[group] += sum(work.get(source, 0.0) for source in sources)
+    groups = [LayerGroup(name, times[name], counts[name]) for name in times]
+    return sorted(groups, key=lambda group: -group.ms)
+
+
+def group_of(layer: str) -> str:
+    """Part of the network that a layer's name belongs to, by PySlowFast's names in it."""
+    if re.search(r"s\d_fuse", layer):
+        return "laterals"
+    match = re.search(r"\bs(\d)\.pathway(\d)", layer)
+    if match is None:
+        return "input, average and the rest"
+    stage, pathway = int(match[1]), ("slow", "fast")[int(match[2])]
+    return f"stem {pathway}" if stage == 1 else f"res{stage} {pathway}"
+
+
+def measure_peak(precision: str) -> float:
+    """Billions of multiply-accumulates a second of large matrix products in fp32, bf16 or int8, all cores."""
+    openvino = require("openvino")
+    best = 0.0
+    for side in PEAK_SIDES:
+        compiled = openvino.Core().compile_model(_product(precision, side), "CPU", {
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY",
+        })
+        request = compiled.create_infer_request()
+        given = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
+        for _ in range(2 * RUNS):
+            start = time.perf_counter()
+            request.infer([given], share_inputs=True)
+            best = max(best, CHAIN * side**3 / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+# Products in a row, so that bringing the first operand in and the last result out weighs little.
+CHAIN = 6
+
+
+def _product(precision: str, side: int) -> Any:
+    openvino = require("openvino")
+    from openvino import opset13 as ops
+
+    rng = np.random.default_rng(1)
+    x = parameter = ops.parameter([side, side], np.float32)
+    for _ in range(CHAIN):
+        weight: Any = ops.constant((rng.normal(size=(side, side)) / np.sqrt(side)).astype(np.float32))
+        if precision == "int8":
+            x, weight = _rounded(ops, x, 256), _rounded(ops, weight, 255)
+        x = ops.relu(ops.matmul(x, weight, False, True))
+    return openvino.Model([ops.result(x)], [parameter])
+
+
+def _rounded(ops: Any, x: Any, levels: int) -> Any:
+    low, high = (ops.constant(np.float32(v)) for v in (-4.0, 4.0 if levels == 255 else 4.0 * 127 / 128))
+    return ops.fake_quantize(x, low, high, low, high, levels)
+
+
+def _gmacs(convolution: Any) -> float:
+    weights = list(convolution.input(1).get_shape())
+    return float(np.prod(convolution.output(0).get_shape())) * float(np.prod(weights[1:])) / 1e9
+
+
+def _origins(op: Any) -> list[str]:
+    info = op.get_rt_info()
+    if "originalLayersNames" not in info:
+        return []
+    value = info["originalLayersNames"]
+    return str(getattr(value, "value", value)).split(",")
