@@ -1,0 +1,48 @@
+"""Media that tests need, rendered here: nothing is downloaded and nothing binary is kept in the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+
+def numbered_picture(number: int, size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """(H, W, 3) uint8 whose grey level tells its number: 16 + 4 * number, up to 59."""
+    return np.full((*size_hw, 3), 16 + 4 * (number % 60), np.uint8)
+
+
+def number_of(image: np.ndarray) -> int:
+    """The number of a `numbered_picture`, read back after lossy coding."""
+    return round((float(image.mean()) - 16) / 4)
+
+
+@pytest.fixture
+def write_video(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes an H.264 file of numbered pictures and returns its path."""
+
+    def write(
+        name: str = "clip.mp4", frames: int = 20, fps: float = 10.0, size_hw: tuple[int, int] = (48, 64),
+        times_s: list[float] | None = None, codec: str = "libx264",
+    ) -> Path:
+        path = tmp_path / name
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width, stream.pix_fmt = *size_hw, "yuv420p"
+            if codec == "libx264":
+                stream.options = {"crf": "10", "preset": "ultrafast"}
+            if times_s is not None:
+                stream.codec_context.time_base = Fraction(1, 10_000)
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(numbered_picture(number, size_hw), format="bgr24")
+                if times_s is not None:
+                    frame.time_base, frame.pts = Fraction(1, 10_000), round(times_s[number] * 10_000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return write

@@ -1,0 +1,229 @@
+"""Live sources: the newest wins, drops are counted, nothing ever waits for something slower."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from stream_fakes import FakeDetector, FakeEngine, FakeTracker, ListSource, fake_session, grey_frames
+
+from stream.pipeline import Options, Pipeline
+from stream.sources import PushSource
+
+BOUND_S = 20
+
+
+def run(source, session, options=None, act=lambda update: None, stop=lambda update: False):
+    """Iterate in this thread with a bound on the whole; gives the updates."""
+    updates = []
+    with Pipeline(source, session, options, tracker=FakeTracker()) as pipeline:
+        alarm = threading.Timer(BOUND_S, pipeline.close)
+        alarm.start()
+        try:
+            for update in pipeline:
+                updates.append(update)
+                act(update)
+                if stop(update):
+                    break
+        finally:
+            alarm.cancel()
+        assert pipeline.close(timeout_s=BOUND_S)
+    return updates
+
+
+def paced(gate: threading.Semaphore):
+    """Makes a source wait for the gate before each frame."""
+    def before(index):
+        assert gate.acquire(timeout=BOUND_S)
+
+    return before
+
+
+def feed(source: PushSource, gap_s: float, stop: threading.Event, fps: float = 10.0):
+    """Push frames until told to stop; media time runs at `fps`, whatever the pace."""
+    def push():
+        index = 0
+        while not stop.wait(gap_s):
+            source.push(np.full((48, 64, 3), index % 256, np.uint8), index / fps)
+            index += 1
+
+    thread = threading.Thread(target=push, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_pushed_frames_come_back_with_boxes_and_labels():
+    session, _, engine = fake_session()
+    source, stop = PushSource("visitor"), threading.Event()
+    with session:
+        pusher = feed(source, 0.005, stop)
+        updates = run(source, session, stop=lambda u: len(u.boxes) and not np.isnan(u.scores).any())
+        stop.set()
+        pusher.join(BOUND_S)
+    last = updates[-1]
+    assert last.boxes.track_id.tolist() == [1]
+    assert last.status.live
+    result = [r for u in updates for r in u.results][0]
+    assert result.source == "visitor"
+    assert result.captured_utc is not None
+    first, key, newest = np.round(result.detections.action_scores[0] * 255)
+    # The clip reaches one frame (0.1 s) past its key frame and two before it.
+    assert newest == key + 1
+    assert first == max(key - 2, 0)
+    assert key == result.frame_index
+
+
+def test_a_slow_engine_skips_key_frames_counts_them_and_never_falls_behind():
+    release = threading.Event()
+    engine = FakeEngine(before=lambda call: release.wait(BOUND_S) if call == 0 else None)
+    session, _, _ = fake_session(engine=engine)
+    gate = threading.Semaphore(0)
+    frames = grey_frames(60)
+    source = ListSource(frames, live=True, before=paced(gate))
+    state = {"shown": 0}
+
+    def act(update):
+        state["shown"] += update.frame is not None
+        if not release.is_set() and engine_waiting(engine, session) and update.frame is not None \
+                and update.frame.index >= 40:
+            release.set()
+        gate.release()
+
+    gate.release(2)
+    with session:
+        updates = run(source, session, Options(every_s=0.1), act)
+    results = [r for u in updates for r in u.results]
+    assert state["shown"] == 60
+    # While the first clip was computed forty frames came; the next clip is a fresh one, not the second oldest.
+    assert len(results) >= 2
+    assert results[1].frame_index >= 35
+    assert results[1].drops.clips >= 30
+
+
+def engine_waiting(engine, session):
+    return session.engine_name != ""
+
+
+def test_a_slow_consumer_loses_pictures_and_they_are_counted():
+    session, _, _ = fake_session()
+    slow = threading.Event()
+    frames = grey_frames(100)
+    done = threading.Event()
+
+    def before(index):
+        if index == 99:
+            done.set()
+
+    def act(update):
+        if not slow.is_set():
+            slow.set()
+            assert done.wait(BOUND_S)
+
+    with session:
+        updates = run(ListSource(frames, live=True, before=before), session, act=act)
+    shown = [u.frame.index for u in updates if u.frame is not None and u.time_s == u.frame.time_s]
+    assert len(shown) < 20
+    assert shown[-1] == 99
+    assert updates[-1].status.drops.frames == 100 - len(shown)
+
+
+@pytest.mark.parametrize("part", ["source", "detector", "engine"])
+def test_the_first_error_reaches_whoever_iterates_and_all_threads_end(part):
+    def boom(call):
+        if call == 2:
+            raise OSError(f"{part} broke")
+
+    session, _, _ = fake_session(
+        detector=FakeDetector(boom) if part == "detector" else None,
+        engine=FakeEngine(boom) if part == "engine" else None,
+    )
+    source, stop = PushSource(), threading.Event()
+    if part == "source":
+        source = ListSource(grey_frames(10), live=True, before=boom)
+    with session:
+        pusher = feed(source, 0.005, stop) if part != "source" else None
+        with pytest.raises(OSError, match=f"{part} broke"):
+            run(source, session, Options(every_s=0.1, detect_every_s=0.01))
+        stop.set()
+        if pusher:
+            pusher.join(BOUND_S)
+    assert not [t for t in threading.enumerate() if t.name.split()[0] in ("capture", "detect", "clips")]
+
+
+def test_a_camera_that_stalls_does_not_hold_up_closing():
+    session, _, _ = fake_session()
+    source = PushSource()
+    source.push(np.zeros((48, 64, 3), np.uint8))
+    with session:
+        updates = run(source, session, stop=lambda u: not u.status.online)
+    # Its last picture is shown again with a word about it, and the time goes on.
+    assert "no picture for" in updates[-1].status.message
+    assert updates[-1].time_s > updates[-1].frame.time_s
+
+
+def test_closing_from_another_thread_while_the_engine_computes():
+    release, entered = threading.Event(), threading.Event()
+
+    def before(call):
+        entered.set()
+        release.wait(BOUND_S)
+
+    session, _, _ = fake_session(engine=FakeEngine(before=before))
+    source, stop = PushSource(), threading.Event()
+    pipeline = Pipeline(source, session, tracker=FakeTracker())
+    consumer = threading.Thread(target=lambda: list(pipeline), daemon=True)
+    pusher = feed(source, 0.005, stop)
+    consumer.start()
+    assert entered.wait(BOUND_S)
+    assert pipeline.close(timeout_s=BOUND_S)
+    consumer.join(BOUND_S)
+    assert not consumer.is_alive()
+    release.set()
+    stop.set()
+    pusher.join(BOUND_S)
+    assert session.close()
+
+
+def test_the_source_that_ends_gives_its_last_answer():
+    session, _, _ = fake_session()
+    source, stop = PushSource(capacity=1000), threading.Event()
+    for i in range(30):
+        source.push(np.full((48, 64, 3), i, np.uint8), i / 10)
+    source.end()
+    with session:
+        session.prepare((48, 64)).result(BOUND_S)
+        updates = run(source, session)
+    stop.set()
+    assert updates[-1].status.live
+
+
+def test_synced_pictures_wait_for_their_labels():
+    session, _, _ = fake_session()
+    source, stop = PushSource(capacity=100), threading.Event()
+    with session:
+        pusher = feed(source, 0.02, stop, fps=50.0)
+        updates = run(
+            source, session, Options(display="synced", smooth_s=0, every_s=0.1),
+            stop=lambda u: u.frame is not None and u.time_s > 2.0,
+        )
+        stop.set()
+        pusher.join(BOUND_S)
+    late = [u for u in updates if u.frame is not None and u.time_s > 1.5 and len(u.boxes)]
+    # Grey is the frame's number: the label's key frame is within a key frame's distance of the picture.
+    off = [abs(float(u.scores[0, 1]) * 255 - u.frame.index % 256) for u in late if not np.isnan(u.scores).any()]
+    assert len(off) >= 10
+    assert np.median(off) <= 5
+    waited = [time.monotonic() - u.frame.captured_s for u in late]
+    assert min(waited) >= 0.1
+
+
+def test_no_pictures_only_answers():
+    session, _, _ = fake_session()
+    source, stop = PushSource(), threading.Event()
+    with session:
+        pusher = feed(source, 0.005, stop)
+        updates = run(source, session, Options(pictures=False), stop=lambda u: bool(u.results))
+        stop.set()
+        pusher.join(BOUND_S)
+    assert all(u.frame is None for u in updates)
+    assert updates[-1].results
