@@ -220,7 +220,7 @@ def split_by_video(
     videos = sorted({sample.key[0] for sample in samples})
     if len(videos) < 2:
         ordered = sorted(samples, key=lambda sample: sample.key)
-        cut = max(1, round(len(ordered) * (1 - share)))
+        cut = min(max(1, round(len(ordered) * (1 - share))), len(ordered) - 1)
         return ordered[:cut], ordered[cut:]
     order = np.random.default_rng(seed).permutation(len(videos))
     chosen = {videos[i] for i in order[: max(1, round(share * len(videos)))]}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from detector.errors import UserError
 from detector.training.distributed import World
 from detector.training.recipe import Execution, Recipe
 
@@ -153,6 +154,20 @@ def quiet_worker(_: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
+
+
+def next_batch(batches: Iterator[Batch]) -> Batch:
+    """The next batch; a user's mistake that a loading process found keeps its one line.
+
+    Raises:
+        UserError: a clip cannot be loaded.
+    """
+    try:
+        return next(batches)
+    except UserError as error:
+        # PyTorch puts the worker's whole traceback into the message.
+        line = str(error).strip().splitlines()[-1]
+        raise UserError(line.removeprefix("detector.errors.UserError: ")) from None
 
 
 def create_loader(dataset: ClipDataset, order: ClipOrder, execution: Execution, pin: bool = False) -> DataLoader[Any]:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from detector.errors import UserError
-from detector.training.batches import Batch, ClipDataset, ClipOrder, create_loader
+from detector.training.batches import Batch, ClipDataset, ClipOrder, create_loader, next_batch
 from detector.training.checkpoints import read_checkpoint, write_checkpoint
 from detector.training.distributed import World, join_world
 from detector.training.interrupts import Interrupts
@@ -172,7 +172,7 @@ class Trainer:
         self._train_mode()
         totals = torch.zeros(3, dtype=torch.float64, device=device)
         for part in range(recipe.accumulation):
-            frames, rois, targets = next(batches)
+            frames, rois, targets = next_batch(batches)
             frames, targets = frames.to(device, non_blocking=True), targets.to(device, non_blocking=True)
             rois = None if rois is None else rois.to(device, non_blocking=True)
             with self._gradients_meet(part == recipe.accumulation - 1):
