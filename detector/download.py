@@ -26,7 +26,8 @@ from urllib3.util import Retry
 from detector.errors import UserError
 from detector.models import WeightsFile
 
-_CHUNK_BYTES = 1 << 18
+# What of a chunk came before the connection broke is lost, so chunks are small.
+_CHUNK_BYTES = 1 << 14
 _BUSY = (429, 500, 502, 503, 504)
 
 

@@ -22,8 +22,9 @@ def load_detector_weights(network: torch.nn.Module, path: Path, model: str) -> N
         UserError: the file cannot be read, or its tensors are not those of this network.
     """
     tensors = read_weights_file(path).tensors
-    wanted = dict(network.named_parameters()) | {
-        name: tensor for name, tensor in network.named_buffers() if name.endswith((".running_mean", ".running_var"))
+    wanted = {
+        name: tensor for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked") and not name.startswith(_CONSTANTS)
     }
     wrong = [name for name, tensor in wanted.items() if name not in tensors or tensors[name].shape != tensor.shape]
     foreign = [name for name in tensors if name not in network.state_dict() and not name.startswith(_CONSTANTS)]
