@@ -96,10 +96,10 @@ def save_state(network: ActionNetwork, path: str | Path, naming: Naming = "pyslo
 
 
 def native_tensors(content: WeightsContent, path: str | Path) -> dict[str, Tensor]:
-    """A file's tensors under this project's names.
+    """A file's tensors under this project's names; one that the scheme has no name for keeps its own.
 
     Raises:
-        UserError: unknown scheme, a name that it does not have, or two names for one tensor.
+        UserError: the names follow no known scheme.
     """
     naming = detect_naming(content.tensors)
     if naming is None:
@@ -109,15 +109,10 @@ def native_tensors(content: WeightsContent, path: str | Path) -> dict[str, Tenso
             "PySlowFast, PyTorchVideo or Caffe2"
         )
     tensors: dict[str, Tensor] = {}
-    left_over = []
     for name, tensor in content.tensors.items():
         found = native_name(name, naming)
-        if found is None or found in tensors:
-            left_over.append(name)
-        elif found:
-            tensors[found] = tensor
-    if left_over:
-        raise UserError(f"weights {path}: {_listed(left_over)} left over, expected only a SlowFast network's tensors")
+        if found != "":
+            tensors[name if found is None or found in tensors else found] = tensor
     return tensors
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -104,16 +105,15 @@ def _load_torch(path: Path, is_zip: bool) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
-        if "GLOBAL" in reason or "global" in reason or "TorchScript" in reason:
-            raise _runs_code(path, reason) from None
+        refused = re.search(r"GLOBAL ([\w.]+)", reason)
+        if refused or "global" in reason.casefold() or "TorchScript" in reason:
+            raise _runs_code(path, refused[1] if refused else "Python objects") from None
         raise _truncated(path) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, zipfile.BadZipFile):
         raise _truncated(path) from None
 
 
-def _runs_code(path: Path, what: str) -> UserError:
-    names = [word.strip("`'\",.:()") for word in what.split() if "." in word.strip("`'\",.:()")]
-    named = next((name for name in names if not name.startswith(("torch.load", "torch.serialization"))), "an object")
+def _runs_code(path: Path, named: str) -> UserError:
     return UserError(
         f"weights {path}: asks for {named}, expected nothing but tensors; not loaded, because a pickle can run code"
     )

@@ -58,18 +58,18 @@ def _from_caffe2(name: str) -> str | None:
     bare = name.removeprefix("t_")
     if match := re.fullmatch(r"pred_([wb])", name):
         return f"head.projection.{_weight_or_bias(match[1])}"
-    if match := re.fullmatch(r"nonlocal_conv(\d)_(\d+)_(theta|phi|g|out)_([wb])", name):
+    if match := re.fullmatch(r"nonlocal_conv([2-5])_(\d+)_(theta|phi|g|out)_([wb])", name):
         return f"s{match[1]}.pathway0_nonlocal{match[2]}.conv_{match[3]}.{_weight_or_bias(match[4])}"
-    if match := re.fullmatch(r"nonlocal_conv(\d)_(\d+)_bn_(s|b|rm|riv)", name):
+    if match := re.fullmatch(r"nonlocal_conv([2-5])_(\d+)_bn_(s|b|rm|riv)", name):
         return f"s{match[1]}.pathway0_nonlocal{match[2]}.bn.{_BN_OF_BLOB[match[3]]}"
-    if match := re.fullmatch(r"t_(?:pool(1)|res(\d)_\d+_branch2c_bn)_subsample_(?:w|bn_(s|b|rm|riv))", name):
+    if match := re.fullmatch(r"t_(?:pool(1)|res([2-4])_\d+_branch2c_bn)_subsample_(?:w|bn_(s|b|rm|riv))", name):
         part = f"bn.{_BN_OF_BLOB[match[3]]}" if match[3] else "conv_f2s.weight"
         return f"s{match[1] or match[2]}_fuse.{part}"
     if bare == "conv1_w":
         return f"s1.pathway{pathway}_stem.conv.weight"
     if match := re.fullmatch(r"res_conv1_bn_(s|b|rm|riv)", bare):
         return f"s1.pathway{pathway}_stem.bn.{_BN_OF_BLOB[match[1]]}"
-    if match := re.fullmatch(r"res(\d)_(\d+)_branch(1|2([abc]))_(?:w|bn_(s|b|rm|riv))", bare):
+    if match := re.fullmatch(r"res([2-5])_(\d+)_branch(1|2([abc]))_(?:w|bn_(s|b|rm|riv))", bare):
         branch = f"branch2.{match[4]}" if match[4] else "branch1"
         part = f"_bn.{_BN_OF_BLOB[match[5]]}" if match[5] else ".weight"
         return f"s{match[1]}.pathway{pathway}_res{match[2]}.{branch}{part}"
