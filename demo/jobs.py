@@ -83,16 +83,18 @@ def inspect_video(path: Path, shown_name: str, max_duration_s: float) -> VideoIn
             raise UserError(f"{shown_name}: {width}x{height}, expected at most {MAX_FILE_SIDE_PX} pixels a side")
         if video.duration_s is not None and video.duration_s > max_duration_s:
             raise UserError(
-                f"{shown_name}: {_minutes(video.duration_s)} long, expected at most {_minutes(max_duration_s)}; "
-                "cut out the part that matters"
+                f"{shown_name}: {minutes_text(video.duration_s)} long, expected at most "
+                f"{minutes_text(max_duration_s)}; cut out the part that matters"
             )
         if next(iter(video), None) is None:
             raise UserError(f"{shown_name}: none of its pictures can be decoded; is the file damaged?")
         return VideoInfo(width, height, video.fps, video.duration_s)
 
 
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s" if seconds >= 60 else f"{seconds:.0f} s"
+def minutes_text(seconds: float) -> str:
+    """`10 min`, `1 min 05 s`, `40 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return " ".join([f"{minutes} min"] * (minutes > 0) + [f"{rest:02d} s" if minutes else f"{rest} s"] * (rest > 0))
 
 
 class ShrunkSource:
@@ -107,7 +109,8 @@ class ShrunkSource:
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._inner:
             if frame.time_s > self._max_duration_s:
-                raise UserError(f"{self.name}: longer than {_minutes(self._max_duration_s)}, which is the limit here")
+                limit = minutes_text(self._max_duration_s)
+                raise UserError(f"{self.name}: longer than {limit}, which is the limit here")
             scale = self._max_side_px / max(frame.size_hw)
             if scale < 1:
                 small = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -141,7 +144,7 @@ class Job:
         self._message = ""
         self._stop = threading.Event()
         self._pipeline: Pipeline | None = None
-        self._started_s = 0.0
+        self._first = (0.0, 1.0)
         self._done_s, self._duration_s = 0.0, 0.0
 
     @property
@@ -158,9 +161,10 @@ class Job:
         if not self._duration_s:
             return Progress("running", None, None, 0, message)
         fraction = min(self._done_s / self._duration_s, 1.0)
-        elapsed_s = self._clock() - self._started_s
-        # The first few per cent say little: engines are still being built.
-        left_s = elapsed_s * (1 - fraction) / fraction if fraction >= 0.03 else None
+        # Counted from the first picture: before it, engines may have been built, which is done once.
+        (first_s, first_fraction), left_s = self._first, None
+        if fraction - first_fraction >= 0.03:
+            left_s = (self._clock() - first_s) * (1 - fraction) / (fraction - first_fraction)
         return Progress("running", fraction, left_s, 0, message)
 
     def cancel(self) -> None:
@@ -177,7 +181,7 @@ class Job:
         if self._stop.is_set():
             self._state = "cancelled"
             return
-        self._state, self._started_s = "running", self._clock()
+        self._state = "running"
         try:
             self._analyse(pool)
             self._state = "cancelled" if self._stop.is_set() else "done"
@@ -230,6 +234,8 @@ class Job:
                     image = draw_update(self.choices.keep_people(update), thresholds, status_line=False)
                     video.write(image, update.frame.time_s)
                     self._done_s = update.frame.time_s
+                    if self._duration_s and self._first[1] == 1.0:
+                        self._first = (self._clock(), min(self._done_s / self._duration_s, 0.99))
         self.summary = summarise(results, max(self._duration_s, self._done_s), labels)
 
 

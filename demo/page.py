@@ -26,6 +26,10 @@ def page_options() -> dict[str, Any]:
     theme = gradio.themes.Soft(
         primary_hue="blue", font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    ).set(
+        block_title_background_fill="transparent", block_title_background_fill_dark="transparent",
+        block_title_text_color="*body_text_color", block_title_text_color_dark="*body_text_color",
+        block_title_padding="0",
     )
     return {"theme": theme, "css": read_asset("demo.css"), "head": f"<script>{read_asset('demo.js')}</script>"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.choices import Choices, read_choices
-from demo.jobs import CSV, JSONL, VIDEO, Job, Progress
+from demo.jobs import CSV, JSONL, VIDEO, Job, Progress, minutes_text
 from demo.server import COOKIE, TOKEN, Backend, Limits
 from demo.shelf import Folder
 from demo.timeline import TABLE_HEADERS, draw_timeline, find_spans, table_rows
@@ -75,7 +75,7 @@ def drop_zone(limits: Limits) -> str:
         f'<label id="video-drop" for="video-file" tabindex="0" data-limit="{limits.upload_bytes}">'
         "<b>Drop a video here, or click to choose one</b>"
         f"<small>MP4, MOV, WebM, MKV, AVI … up to {limits.upload_bytes / 1e6:.0f} MB and "
-        f"{limits.video_s / 60:g} minutes; deleted when you leave the page</small></label>"
+        f"{minutes_text(limits.video_s)}; deleted when you leave the page</small></label>"
         f'<div class="bar">{buttons}</div>'
         '<div id="video-upload" hidden><span></span><progress max="1" value="0"></progress></div>'
     )
@@ -93,7 +93,7 @@ def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -
 
     outputs = [parts.progress, parts.cancel, parts.result, parts.plot, parts.table]
 
-    async def analyse(key: str, tab: str, *values: Any, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+    async def analyse(request: Any, key: str, tab: str, *values: Any) -> AsyncIterator[tuple[Any, ...]]:
         hidden = gr.update(visible=False)
         yield message("Getting ready…"), gr.update(visible=True), "", hidden, hidden
         try:
@@ -112,16 +112,7 @@ def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -
             text = progress.message or "Cancelled."
             yield message(text, bad=progress.state == "failed"), hidden, gr.skip(), gr.skip(), gr.skip()
 
-    parts.go.click(
-        analyse, [parts.key, parts.tab, *controls], outputs, js=_FILL_IN, api_visibility="private",
-        show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
-    )
-    parts.cancel.click(
-        lambda tab: backend.jobs.cancel_tab(tab) if TOKEN.fullmatch(tab) else None, [parts.tab], None,
-        js="() => [window.demo.tab]", api_visibility="private", show_progress="hidden", concurrency_limit=None,
-    )
-
-    def again(key: str, tab: str, *values: Any, request: gr.Request) -> tuple[Any, Any]:
+    def again(request: Any, key: str, tab: str, *values: Any) -> tuple[Any, Any]:
         folder = backend.shelf.find(request.cookies.get(COOKIE, ""), key)
         if folder is None or folder.result is None:
             return gr.skip(), gr.skip()
@@ -130,6 +121,18 @@ def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -
         except UserError:
             # The model was changed since: its actions are others.
             return gr.skip(), gr.skip()
+
+    for handler in (analyse, again):
+        # Gradio hands in the request where it finds this annotation; a name in quotes it could not look up here.
+        handler.__annotations__["request"] = gr.Request
+    parts.go.click(
+        analyse, [parts.key, parts.tab, *controls], outputs, js=_FILL_IN, api_visibility="private",
+        show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
+    )
+    parts.cancel.click(
+        lambda tab: backend.jobs.cancel_tab(tab) if TOKEN.fullmatch(tab) else None, [parts.tab], None,
+        js="() => [window.demo.tab]", api_visibility="private", show_progress="hidden", concurrency_limit=None,
+    )
 
     for control in controls[2:]:
         control.change(
@@ -209,13 +212,13 @@ def progress_html(progress: Progress) -> str:
     """A bar with the time left."""
     if progress.state == "waiting":
         return message(f"In line: {progress.ahead} video{'s' if progress.ahead != 1 else ''} first…")
-    words = progress.message or "Analysing"
-    bar = "<progress></progress>"
-    if progress.fraction is not None:
+    words, bar = progress.message or "Analysing", "<progress></progress>"
+    if progress.fraction:
         words += f": {progress.fraction:.0%}"
         bar = f'<progress max="1" value="{progress.fraction:.3f}"></progress>'
     if progress.left_s is not None:
         words += f", {left_text(progress.left_s)} left"
+    words = words[:1].upper() + words[1:]
     return f'<div class="message" role="status">{escape(words)}{bar}</div>'
 
 

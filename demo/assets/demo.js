@@ -16,7 +16,7 @@
     tab: TAB, video: "", choices: {}, mirror: true, facing: "user",
     // For measuring and tests: called with each picture that was drawn.
     onPicture: null,
-    pictures: 0,
+    pictures: 0, status: null,
   };
   window.demo = demo;
 
@@ -84,7 +84,9 @@
     }
   }
 
-  const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+  // An address keeps its small letters.
+  const sentence = (text) =>
+    (/^[a-z]+:\/\//.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1)) + (/[.!?…]$/.test(text) ? "" : ".");
 
   // ---------------------------------------------------------------- pictures that come back
   let latest = null, drawing = false, shownAny = false, delay_s = 0;
@@ -107,7 +109,7 @@
           if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
             canvas.width = bitmap.width;
             canvas.height = bitmap.height;
-            $(wanted.stage + "-stage").style.aspectRatio = `${bitmap.width} / ${bitmap.height}`;
+            $(wanted.stage + "-stage").style.setProperty("--aspect", `${bitmap.width} / ${bitmap.height}`);
           }
           canvas.getContext("2d").drawImage(bitmap, 0, 0);
           demo.pictures++;
@@ -277,6 +279,7 @@
   const one = (x) => x.toFixed(1);
 
   function showStatus(stage, s) {
+    demo.status = s;
     if (!s.online || (s.message && !shownAny)) note(stage, sentence(s.message), s.online ? "" : "bad");
     else if (shownAny) note(stage, "");
     const parts = [];
