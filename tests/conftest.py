@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -38,7 +39,10 @@ def write_video(tmp_path: Path) -> Callable[..., Path]:
             if times_s is not None:
                 stream.codec_context.time_base = Fraction(1, 10_000)
             for number in range(frames):
-                frame = av.VideoFrame.from_ndarray(numbered_picture(number, size_hw), format="bgr24")
+                picture = numbered_picture(number, size_hw)
+                if size_hw[0] % 2 == size_hw[1] % 2 == 0:
+                    picture = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
+                frame = av.VideoFrame.from_ndarray(picture, format="yuv420p" if picture.ndim == 2 else "bgr24")
                 if times_s is not None:
                     frame.time_base, frame.pts = Fraction(1, 10_000), round(times_s[number] * 10_000)
                 container.mux(stream.encode(frame))

@@ -53,7 +53,7 @@ def feed(source: PushSource, gap_s: float, stop: threading.Event, fps: float = 1
 
 
 def test_pushed_frames_come_back_with_boxes_and_labels():
-    session, _, engine = fake_session()
+    session, _, _engine = fake_session()
     source, stop = PushSource("visitor"), threading.Event()
     with session:
         pusher = feed(source, 0.005, stop)
@@ -63,7 +63,7 @@ def test_pushed_frames_come_back_with_boxes_and_labels():
     last = updates[-1]
     assert last.boxes.track_id.tolist() == [1]
     assert last.status.live
-    result = [r for u in updates for r in u.results][0]
+    result = next(r for u in updates for r in u.results)
     assert result.source == "visitor"
     assert result.captured_utc is not None
     first, key, newest = np.round(result.detections.action_scores[0] * 255)

@@ -68,7 +68,7 @@ def test_labels_on_a_picture_are_those_of_the_nearest_key_frame():
 def test_any_rate_of_key_frames_is_complete(every_s):
     updates, _, _ = watch(grey_frames(45), Options(every_s=every_s))
     results = [r for u in updates for r in u.results]
-    wanted = [due for due in np.arange(0, 4.45 - 1e-9, every_s)]
+    wanted = list(np.arange(0, 4.45 - 1e-9, every_s))
     assert [r.due_s for r in results] == pytest.approx(wanted)
     assert all(abs(r.time_s - r.due_s) <= 0.05 + 1e-9 for r in results)
     assert sum(u.frame is not None for u in updates) == 45
@@ -147,6 +147,11 @@ def test_a_source_that_is_turned_upright_goes_on():
     np.testing.assert_allclose(last.boxes.xyxy, BOX * [48 / 64, 64 / 48, 48 / 64, 64 / 48], atol=0.8)
 
 
+def collect(pipeline, into):
+    for update in pipeline:
+        into.append(update)
+
+
 def boom_at(call):
     def before(number):
         if number == call:
@@ -158,10 +163,9 @@ def boom_at(call):
 def test_an_error_of_the_source_comes_after_all_that_was_read():
     session, _, _ = fake_session()
     given = []
-    with session, Pipeline(ListSource(grey_frames(30), before=boom_at(25)), session, tracker=FakeTracker()) as pipeline:
-        with pytest.raises(OSError, match="boom at 25"):
-            for update in pipeline:
-                given.append(update)
+    source = ListSource(grey_frames(30), before=boom_at(25))
+    with pytest.raises(OSError, match="boom at 25"), session, Pipeline(source, session, tracker=FakeTracker()) as p:
+        collect(p, given)
     assert [u.frame.index for u in given if u.frame] == list(range(25))
     assert [r.frame_index for u in given for r in u.results] == [0, 10, 20]
     assert not threads_of()
@@ -171,9 +175,9 @@ def test_an_error_of_the_source_comes_after_all_that_was_read():
 def test_an_error_of_a_network_reaches_whoever_iterates(part):
     fakes = {"detector": FakeDetector(boom_at(3))} if part == "detector" else {"engine": FakeEngine(boom_at(1))}
     session, _, _ = fake_session(**fakes)
-    with session, Pipeline(ListSource(grey_frames(60)), session, tracker=FakeTracker()) as pipeline:
-        with pytest.raises(OSError, match="boom"):
-            list(pipeline)
+    source = ListSource(grey_frames(60))
+    with pytest.raises(OSError, match="boom"), session, Pipeline(source, session, tracker=FakeTracker()) as pipeline:
+        list(pipeline)
     assert not threads_of()
 
 
