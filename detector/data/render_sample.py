@@ -1,0 +1,68 @@
+"""The clip that ships with the product: rendered people doing several actions before a plain scene.
+
+    python -m detector.data.render_sample stream/samples/sample.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.render import Part, Role, Shot, draw_video, labels_of, perform, sample_act, write_ava_csv, write_mp4
+from detector.data.render_body import sample_body
+from detector.data.render_scene import Light, look_at, sample_background
+from detector.errors import run_command
+
+SIZE_WH, FPS, SECONDS, PERSON_PX = (960, 540), 25, 16.0, 250
+# Who does what: (seconds, pose, hands), place along the picture and in depth (metres), direction faced (radians).
+PROGRAMME = (
+    (((0, 16, "sit", ""),), (-2.4, 0.3), 0.9),
+    (((0, 8, "stand", "hand wave"), (8, 16, "stand", "")), (-0.9, -0.4), 0.3),
+    (((0, 7, "jump/leap", ""), (7, 11, "stand", ""), (11, 16, "crouch/kneel", "")), (0.9, 0.2), -0.3),
+    (((0, 16, "walk", ""),), (-6.5, 1.6), 0.0),
+    (((0, 16, "lie/sleep", ""),), (2.7, 0.1), 1.6),
+)
+
+
+def create_shot(rng: np.random.Generator) -> Shot:
+    """A camera at eye height before a wall."""
+    distance, pitch = 9.0, np.deg2rad(9)
+    camera = look_at(np.array([0, 0.95, 0]), -np.pi / 2, pitch, distance)
+    focal = PERSON_PX * distance / 1.72
+    horizon = SIZE_WH[1] * 0.42
+    background = sample_background(SIZE_WH, horizon, rng)
+    light = Light(np.array([0.35, 0.8, -0.48]), 0.45, 0.35, 0.12)
+    return Shot(camera, focal, SIZE_WH, light, background)
+
+
+def create_roles(rng: np.random.Generator) -> list[Role]:
+    """The cast of `PROGRAMME`."""
+    roles = []
+    for number, (steps, place, yaw) in enumerate(PROGRAMME, start=1):
+        parts = tuple(Part(a, b, sample_act(pose, rng, hands)) for a, b, pose, hands in steps)
+        body = sample_body(rng)
+        roles.append(Role(replace(body), parts, place, yaw, number))
+    return roles
+
+
+def main() -> None:
+    """Write the clip and its labels."""
+    parser = argparse.ArgumentParser(description="Render the sample clip.")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng = np.random.default_rng(args.seed)
+    shot, roles = create_shot(rng), create_roles(rng)
+    seconds = np.arange(int(SECONDS * FPS)) / FPS
+    write_mp4(args.output, draw_video(shot, roles, seconds, 0.0, 2.0, rng), FPS, SIZE_WH, crf=24)
+    labels = [label for role in roles for label in labels_of(
+        role, perform(role, seconds)[0], seconds, shot.camera, shot.focal, SIZE_WH)]
+    write_ava_csv(args.output.with_suffix(".csv"), args.output.stem, labels)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {len(labels)} labelled person-seconds")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
