@@ -53,7 +53,8 @@ class Mp4Writer:
         except (OSError, av.FFmpegError) as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); give another path") from None
         self._fps = Fraction(fps or 25).limit_denominator(1001)
-        self._options = {"crf": str(crf), "preset": preset}
+        # Without B-frames times begin at 0 in a fragmented file too, and less waits in the encoder.
+        self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._stream: Any = None
         self._size_hw = (0, 0)
         self._first_s: float | None = None

@@ -105,7 +105,8 @@ def folder(path):
 
 
 @pytest.mark.parametrize(("make", "says"), [
-    (lambda path: None, "no such file"), (lambda path: path.write_bytes(b""), "is empty"), (not_a_video, "Invalid data"),
+    (lambda path: None, "no such file"), (lambda path: path.write_bytes(b""), "is empty"),
+    (not_a_video, "Invalid data"),
     (no_picture, "no video in it"), (folder, "is a folder"),
 ])
 def test_what_is_not_a_video_is_one_line(tmp_path, make, says):
@@ -120,7 +121,7 @@ def test_what_is_not_a_video_is_one_line(tmp_path, make, says):
 def test_a_truncated_file_is_one_line(write_video):
     path = write_video(frames=40)
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(UserError, match="cannot be opened|no picture"):
+    with pytest.raises(UserError, match=r"cannot be opened|no picture"):
         open_source(str(path))
 
 
