@@ -58,20 +58,24 @@ class Tracker:
     Args:
         lost_after_s: a person unseen for longer gets a new id.
         history_s: how far back `boxes_at` reaches.
-        min_iou: overlap of a predicted and a seen box that may be the same person.
+        min_giou: generalised IoU (-1 to 1) of a predicted and a seen box over which they may be one person. A
+            walker is past his own width in 400 ms, so boxes need not overlap: on vtest.avi, updated every 100 to
+            500 ms, plain IoU over 0.1 changes ids a quarter more often (`detector.evaluation.people` counts).
     """
 
-    def __init__(self, lost_after_s: float = 1.5, history_s: float = 10.0, min_iou: float = 0.1) -> None:
-        from trackers import ByteTrackTracker
+    def __init__(self, lost_after_s: float = 2.0, history_s: float = 10.0, min_giou: float = -0.5) -> None:
+        from trackers import ByteTrackTracker, GIoU
 
         self.lost_after_s = lost_after_s
         self.history_s = history_s
+        # Its own score thresholds are off: the detector has one, and it differs from detector to detector.
         self._tracker = ByteTrackTracker(
             lost_track_buffer=round(lost_after_s * 30), frame_rate=10.0, track_activation_threshold=0.0,
-            minimum_consecutive_frames=1, minimum_iou_threshold=min_iou, high_conf_det_threshold=0.0,
+            minimum_consecutive_frames=1, minimum_iou_threshold=min_giou, high_conf_det_threshold=0.0, iou=GIoU(),
         )
         self._paths: dict[int, _Path] = {}
         self._updates_s: deque[float] = deque()
+        self._new = Boxes.empty()
 
     def update(self, boxes: Boxes, time_s: float) -> Boxes:
         """Take what the detector saw at a moment.
@@ -99,11 +103,24 @@ class Tracker:
             ids[np.asarray(tracked.class_id)] = np.where(tracked_ids >= 0, tracked_ids + 1, -1)
         for i, track_id in enumerate(ids):
             if track_id > 0:
-                path = self._paths.setdefault(int(track_id), _Path())
+                path = self._paths.get(int(track_id)) or self._begin(int(track_id), boxes.xyxy[i])
                 path.seen.append((time_s, boxes.xyxy[i], float(boxes.score[i])))
         self._updates_s.append(time_s)
+        self._new = boxes[ids < 0]
         self._forget(time_s - self.history_s)
         return boxes.with_tracks(ids)
+
+    def _begin(self, track_id: int, xyxy: np.ndarray) -> _Path:
+        """A path for a new id, from the first sighting on, which the update before had without an id."""
+        path = self._paths[track_id] = _Path()
+        if len(self._new) and self._updates_s:
+            # The package does not tell which it was; it is the nearest of the few without an id.
+            distance = np.linalg.norm(self._new.xyxy - xyxy, axis=1)
+            i = int(distance.argmin())
+            if distance[i] < 2 * max(xyxy[3] - xyxy[1], 1.0):
+                path.seen.append((self._updates_s[-1], self._new.xyxy[i], float(self._new.score[i])))
+                self._new = self._new[np.arange(len(self._new)) != i]
+        return path
 
     def predict(self, time_s: float) -> Boxes:
         """Where the people of the last updates are at or after the last update, for drawing at camera rate."""

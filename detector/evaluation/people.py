@@ -1,0 +1,230 @@
+"""How well people are found and kept apart on a labelled video: recall, precision, changes of id.
+
+    python -m detector.evaluation.people VIDEO LABELS.csv [--detector NAME] [--step N] [--calibrate]
+
+The labels are a CSV with the columns `frame` (counted from 1), `track_id`, `left_px`, `top_px`, `width_px`,
+`height_px` and `visible`; people with visible 0 are neither asked for nor counted against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from detector.errors import UserError, run_command
+from detector.person import PersonDetector
+from detector.tracking import Tracker
+from detector.types import Boxes
+
+SAME_IOU = 0.5
+THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The people of one frame.
+
+    Attributes:
+        xyxy: (N, 4) float32 boxes in pixels.
+        track_id: (N,) int who each is.
+        visible: (N,) bool; False: neither asked for nor counted against.
+    """
+
+    xyxy: np.ndarray
+    track_id: np.ndarray
+    visible: np.ndarray
+
+
+@dataclass
+class Score:
+    """Counts over frames.
+
+    Attributes:
+        people: labelled and visible.
+        found: of them, boxed at IoU 0.5, each by one box.
+        wrong: boxes that belong to nobody.
+        tracked, switches: times that a labelled person's track was there 1 s later, and that its id was another
+            than before.
+    """
+
+    people: int = 0
+    found: int = 0
+    wrong: int = 0
+    tracked: int = 0
+    switches: int = 0
+
+    @property
+    def recall(self) -> float:
+        """Part of the people that were found."""
+        return self.found / max(self.people, 1)
+
+    @property
+    def precision(self) -> float:
+        """Part of the boxes that are people."""
+        return self.found / max(self.found + self.wrong, 1)
+
+
+def read_labels(path: Path) -> dict[int, Labels]:
+    """Read the CSV; frame number to people.
+
+    Raises:
+        UserError: no such file, or a row that does not fit; the line is named.
+    """
+    rows: dict[int, list[list[float]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    x, y, w, h = (float(row[key]) for key in ("left_px", "top_px", "width_px", "height_px"))
+                    person = [x, y, x + w, y + h, int(row["track_id"]), int(row["visible"])]
+                    rows.setdefault(int(row["frame"]), []).append(person)
+                except (KeyError, ValueError, TypeError) as error:
+                    raise UserError(f"labels {path}, line {line}: {error}; expected {__doc__.split('CSV with ')[1]}"
+                                    .replace("\n", " ")) from None
+    except OSError as error:
+        raise UserError(f"labels {path}: {error.strerror}; expected a CSV of labelled people") from None
+    arrays = {frame: np.array(people) for frame, people in rows.items()}
+    return {frame: Labels(a[:, :4].astype(np.float32), a[:, 4].astype(int), a[:, 5] > 0) for frame, a in arrays.items()}
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) intersection over union of (N, 4) and (M, 4) boxes."""
+    if not len(a) or not len(b):
+        return np.zeros((len(a), len(b)), np.float32)
+    a, b = a[:, None], b[None]
+    side = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0)
+    shared = side.prod(-1)
+    return shared / ((a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared)
+
+
+def match(labels: Labels, boxes: Boxes) -> tuple[dict[int, int], int]:
+    """Match boxes, best first, each to the visible person that it overlaps most (PASCAL VOC's rule).
+
+    Returns:
+        person's row to box's row, and how many boxes belong to nobody.
+    """
+    iou = overlap(boxes.xyxy, labels.xyxy)
+    pairs: dict[int, int] = {}
+    wrong = 0
+    for box in np.argsort(-boxes.score, kind="stable"):
+        free = [p for p in np.flatnonzero(labels.visible & (iou[box] >= SAME_IOU)) if p not in pairs]
+        if free:
+            pairs[int(max(free, key=lambda p: iou[box, p]))] = int(box)
+        elif not (iou[box, ~labels.visible] >= SAME_IOU).any():
+            wrong += 1
+    return pairs, wrong
+
+
+def _frames(video: Path, wanted: set[int]) -> Iterator[tuple[int, float, np.ndarray]]:
+    capture = cv2.VideoCapture(str(video))
+    if not capture.isOpened():
+        raise UserError(f"video {video}: cannot be opened; expected a video file")
+    fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+    for number in range(1, max(wanted, default=0) + 1):
+        if number not in wanted:
+            capture.grab()
+            continue
+        ok, image = capture.read()
+        if not ok:
+            break
+        yield number, (number - 1) / fps, image
+    capture.release()
+
+
+def evaluate(detector: PersonDetector, video: Path, labels: dict[int, Labels], step: int = 2) -> dict[int, Score]:
+    """Show a detector a video in order, every `step` frames and at each labelled one; score each labelled frame.
+
+    Returns:
+        frame number to that frame's counts.
+    """
+    wanted = set(labels) | set(range(1, max(labels, default=0) + 1, step))
+    scores: dict[int, Score] = {}
+    times: dict[int, float] = {}
+    tracker = Tracker(history_s=1e9)
+    for number, time_s, image in _frames(video, wanted):
+        boxes = detector.detect(image)
+        tracker.update(boxes, time_s)
+        if number in labels:
+            pairs, wrong = match(labels[number], boxes)
+            scores[number] = Score(int(labels[number].visible.sum()), len(pairs), wrong)
+            times[number] = time_s
+    last_id: dict[int, int] = {}
+    for number, score in scores.items():
+        past = tracker.boxes_at(times[number])
+        for person, box in match(labels[number], past)[0].items():
+            who, track_id = int(labels[number].track_id[person]), int(past.track_id[box])
+            score.tracked += 1
+            score.switches += last_id.get(who, track_id) != track_id
+            last_id[who] = track_id
+    return scores
+
+
+def total(scores: dict[int, Score], frames: list[int] | None = None) -> Score:
+    """Add up the counts of some frames, or of all."""
+    chosen = [scores[f] for f in (scores if frames is None else frames) if f in scores]
+    return Score(*(sum(asdict(s)[name] for s in chosen) for name in ("people", "found", "wrong", "tracked", "switches")))
+
+
+def calibrate(detector: PersonDetector, video: Path, labels: dict[int, Labels], step: int, precision: float) -> None:
+    """Choose the threshold on one half of the labelled frames, show it on the other; print both."""
+    order = sorted(labels)
+    halves = {"first half": order[: len(order) // 2], "second half": order[len(order) // 2 :]}
+    results = {}
+    for detector.threshold in THRESHOLDS:
+        results[detector.threshold] = evaluate(detector, video, labels, step)
+        row = ", ".join(f"{n} {_show(total(results[detector.threshold], f))}" for n, f in halves.items())
+        print(f"threshold {detector.threshold:.2f}: {row}")
+    for (name, frames), (other, rest) in (tuple(halves.items()), tuple(halves.items())[::-1]):
+        good = [t for t, s in results.items() if total(s, frames).precision >= precision]
+        if not good:
+            print(f"{name}: no threshold reaches precision {precision}")
+            continue
+        best = max(good, key=lambda t: total(results[t], frames).recall)
+        print(f"chosen on the {name}: {best:.2f}; on the {other}: {_show(total(results[best], rest))}")
+
+
+def _show(score: Score) -> str:
+    return f"recall {score.recall:.3f} precision {score.precision:.3f}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    from detector.person.select import create_person_detector
+
+    parser = argparse.ArgumentParser(prog="python -m detector.evaluation.people", description=__doc__.splitlines()[0])
+    parser.add_argument("video", type=Path)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("--detector", default="auto", help="as in `python -m detector.weights list` (auto)")
+    parser.add_argument("--threshold", type=float, help="confidence over which a box is a person (the detector's own)")
+    parser.add_argument("--step", type=int, default=2, help="frames between two looks; labelled ones besides (2)")
+    parser.add_argument("--calibrate", action="store_true", help="choose the threshold on half, show the other half")
+    parser.add_argument("--json", type=Path, help="write the counts of each labelled frame here")
+    options = parser.parse_args(arguments)
+    labels = read_labels(options.labels)
+    detector = create_person_detector(options.detector, options.threshold)
+    print(detector.notice)
+    if options.calibrate:
+        calibrate(detector, options.video, labels, max(options.step, 1), precision=0.8)
+        return 0
+    scores = evaluate(detector, options.video, labels, max(options.step, 1))
+    order = sorted(scores)
+    parts = {"all": order, "first half": order[: len(order) // 2], "second half": order[len(order) // 2 :]}
+    for name, frames in parts.items():
+        score = total(scores, frames)
+        print(f"{name:<12} {len(frames):>3} frames {score.people:>4} people  {_show(score)}", end="")
+        print(f"  id changes {score.switches} of {score.tracked}")
+    if options.json:
+        options.json.write_text(json.dumps({frame: asdict(score) for frame, score in scores.items()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
