@@ -153,13 +153,12 @@ class Recipe:
         known = {f.name: getattr(self, f.name) for f in fields(self)}
         for text in texts:
             name, _, value = text.partition("=")
-            if name not in known or not value:
+            if name not in known or not (value or isinstance(known[name], tuple)):
                 raise UserError(f"--set {text}: expected NAME=VALUE with NAME one of {', '.join(known)}")
             try:
                 changes[name] = _parse(value, known[name])
             except ValueError:
-                kind = type(known[name]).__name__
-                raise UserError(f"--set {name}: got {value!r}, expected a {kind} such as {known[name]!r}") from None
+                raise UserError(f"--set {name}: got {value!r}, expected something like {known[name]!r}") from None
         return replace(self, **changes)
 
 

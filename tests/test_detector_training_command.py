@@ -1,0 +1,172 @@
+"""`python -m detector.training` as a user runs it, on tiny networks and rendered squares."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from detector.errors import run_command
+from detector.labels import Action, LabelMap
+from detector.model_file import read_action_model, save_action_model
+from detector.models import ActionModel
+from detector.sampling import Sampling
+from detector.slowfast.config import SlowFastConfig
+from detector.slowfast.network import create_network
+from detector.training.__main__ import main
+from detector.training.person import measure_people
+from detector.views import TubeView
+
+TINY = SlowFastConfig(num_frames=8, alpha=4, width=8, blocks=(1, 1, 1, 1), num_classes=3, beta_inv=2, dropout=0.0)
+FAST = ["--device", "cpu", "--workers", "0", "--threads", "1"]
+
+
+def write_person(path, hops: bool, seconds: float = 1.6):
+    """A light block that stands still or hops by half its height twice a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=15, options={"crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(round(seconds * 15)):
+            image = np.full((64, 96, 3), 60, np.uint8)
+            lift = round(8 * abs(np.sin(2 * np.pi * i / 15))) if hops else 0
+            image[24 - lift : 56 - lift, 40:56] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    lines = []
+    for i in range(16):
+        hops = i % 2 == 1
+        write_person(folder / f"{i}.mp4", hops)
+        lines.append(f"{i}.mp4,0.8,0.40,0.3,0.60,0.9,{'hop' if hops else 'rest'}")
+    (folder / "my.csv").write_text("\n".join(lines) + "\n")
+    labels = LabelMap("start", (Action(1, "walk"), Action(2, "rest"), Action(3, "run")))
+    model = ActionModel("start", TINY, labels, Sampling(8, 3, 30.0), TubeView(32, 1.5, 64))
+    save_action_model(folder / "start.pt", model, create_network(TINY, seed=3))
+    return folder
+
+
+def run(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["training", *arguments])
+    return run_command(main)
+
+
+def finetune(folder, output, *more: str) -> list[str]:
+    return ["--recipe", "finetune", "--data", str(folder / "my.csv"), "--init", str(folder / "start.pt"),
+            "--output", str(output), *FAST, *more]
+
+
+def test_fine_tuning_gives_a_model_file_that_knows_the_new_actions(folder, tmp_path, monkeypatch, capsys):
+    arguments = finetune(
+        folder, tmp_path / "mine", "--set", "steps=20", "--set", "validate_every=10", "--set", "frozen=", "--set", "norm=local",
+        "--set", "rate=0.01", "--set", "rate_factors=s*:1.0", "--set", "warmup_steps=2", "--set", "ema_decay=0.5",
+    )
+    assert run(monkeypatch, *arguments) == 0
+    model, network = read_action_model(tmp_path / "mine/model.pt")
+    assert [a.name for a in model.labels] == ["hop", "rest"]
+    assert (model.sampling, model.view) == (Sampling(8, 3, 30.0), TubeView(32, 1.5, 64))
+    assert "held-out clips of my.csv" in model.accuracy
+    figures = json.loads((tmp_path / "mine/metrics.json").read_text())
+    assert figures["mAP"] >= 0.9, "hopping and resting blocks are easy"
+    assert not network.training
+    for name in ("curves.png", "confusion.png", "precision_recall.png", "log.jsonl", "last.pt", "best.pt"):
+        assert (tmp_path / "mine" / name).stat().st_size > 0, name
+    assert any((tmp_path / "mine/tensorboard").iterdir())
+    said = capsys.readouterr().out
+    assert "13 clips to train on, 3 to validate on, 2 classes" in said
+    assert f"--weights {tmp_path / 'mine/model.pt'}" in said
+    # A finished run is not trained again, and says the same.
+    assert run(monkeypatch, *arguments) == 0
+    again = read_action_model(tmp_path / "mine/model.pt")[1].state_dict()
+    assert all(torch.equal(again[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_frozen_trunk_leaves_all_but_the_head(folder, tmp_path, monkeypatch):
+    assert run(monkeypatch, *finetune(folder, tmp_path, "--freeze-trunk", "--set", "steps=3", "--set", "batch=4")) == 0
+    before = read_action_model(folder / "start.pt")[1].state_dict()
+    after = read_action_model(tmp_path / "model.pt")[1].state_dict()
+    assert {n.split(".")[0] for n, v in after.items() if n not in before or not torch.equal(v, before[n])} == {"head"}
+
+
+def test_the_head_keeps_actions_that_both_know():
+    from detector.training.paper import find_plan
+    from detector.training.starts import _copy
+
+    old, new = create_network(TINY, seed=1), create_network(TINY, seed=2)
+    old_labels = LabelMap("old", (Action(1, "walk"), Action(2, "rest"), Action(3, "run")))
+    labels = LabelMap("new", (Action(1, "run"), Action(2, "hop"), Action(3, "walk")))
+    fresh = new.head.projection.weight.detach().clone()
+    _copy(old, new, old_labels, labels)
+    expected = [old.head.projection.weight[2], fresh[1], old.head.projection.weight[0]]
+    assert all(torch.equal(row, wanted) for row, wanted in zip(new.head.projection.weight, expected))
+    assert torch.equal(new.s1.pathway0_stem.conv.weight, old.s1.pathway0_stem.conv.weight)
+    assert find_plan("finetune").head == "detection"
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (["--recipe", "avaa"], "--recipe avaa: unknown, expected one of kinetics"),
+    (["--data", "nowhere.csv"], "--data nowhere.csv: no such file or folder"),
+    (["--init", "nowhere.pt"], "nowhere.pt"),
+    (["--set", "bach=3"], "--set bach=3: expected NAME=VALUE with NAME one of loss"),
+    (["--set", "batch=many"], "--set batch: got 'many', expected something like 8"),
+    (["--recipe", "ava"], "expects the data set's folder"),
+    (["--device", "cuda:9"], "cuda:9"),
+    (["--device", "tpu9"], "--device tpu9: unknown"),
+    (["--workers", "-1"], "expected no negative number"),
+])
+def test_mistakes_are_one_line(folder, tmp_path, monkeypatch, capsys, change, said):
+    assert run(monkeypatch, *finetune(folder, tmp_path, "--set", "steps=1", *change)) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len([line for line in error if line.startswith("error: ")]) == 1
+    assert said in error[-1]
+
+
+def test_a_broken_video_stops_or_is_left_out(folder, tmp_path, monkeypatch, capsys):
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    text = (folder / "my.csv").read_text()
+    (folder / "bad.csv").write_text("broken.mp4,0.8,0.4,0.3,0.6,0.9,hop\n" + text)
+    arguments = [a.replace("my.csv", "bad.csv") for a in finetune(folder, tmp_path, "--set", "steps=1")]
+    assert run(monkeypatch, *arguments) == 2
+    assert "bad.csv, line 1: " in capsys.readouterr().err
+    assert run(monkeypatch, *arguments, "--on-error", "skip") == 0
+    assert "left out 1 x broken video" in capsys.readouterr().err
+
+
+def test_recall_and_precision_worked_by_hand():
+    """Picture 1: one of two people found surely, a second answer on the same one. Picture 2: found, but unsure.
+
+    At 0.8: 1 hit of 2 answers, 1 of 3 people. Over all confidences: hit, false, hit: 1/3 * 1 + 1/3 * 2/3.
+    """
+    left, right = [0.0, 0, 10, 20], [50.0, 0, 60, 20]
+    found = [
+        (np.array([left, left]), np.array([0.99, 0.9])),
+        (np.array([right]), np.array([0.5])),
+        (np.zeros((0, 4)), np.zeros(0)),
+    ]
+    wanted = [np.array([left, right]), np.array([right]), np.zeros((0, 4))]
+    figures = measure_people(found, wanted)
+    assert (figures.recall, figures.precision) == (pytest.approx(1 / 3), 0.5)
+    assert figures.ap50 == pytest.approx(1 / 3 + 2 / 9)
+
+
+@pytest.mark.slow
+def test_the_person_detector_learns_blocks(folder, tmp_path, monkeypatch, capsys):
+    arguments = [
+        "--recipe", "person", "--data", str(folder / "my.csv"), "--init", "random:torchvision_mobilenet",
+        "--output", str(tmp_path), *FAST, "--set", "steps=60", "--set", "batch=2", "--set", "accumulation=2",
+        "--set", "norm=local", "--set", "rate=0.02", "--set", "rate_batch=0", "--set", "warmup_steps=10",
+        "--set", "validate_every=30",
+    ]
+    assert run(monkeypatch, *arguments) == 0
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert figures["AP50"] > 0.5
+    from detector.person.faster_rcnn_torchvision import TorchvisionDetector
+
+    TorchvisionDetector("torchvision_mobilenet", tmp_path / "person.pth")
