@@ -21,8 +21,18 @@ import numpy as np
 from detector.data.render_body import Body, Motion, forward, motion_of_poses, sample_body, sample_colour
 from detector.data.render_motion import ACTS, Act, mirrored, with_hands
 from detector.data.render_scene import (
-    EMPTY_MESH, Actor, Camera, Light, Mesh, box_mesh, cone_extents, draw_scene, look_at, sample_background,
-    sample_chair, sample_light,
+    EMPTY_MESH,
+    Actor,
+    Camera,
+    Light,
+    Mesh,
+    box_mesh,
+    cone_extents,
+    draw_scene,
+    look_at,
+    sample_background,
+    sample_chair,
+    sample_light,
 )
 from detector.errors import UserError, run_command
 from detector.labels import load_labels

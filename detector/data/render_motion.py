@@ -150,7 +150,7 @@ def stand_pose(rng: np.random.Generator) -> np.ndarray:
 def act_stand(rng: np.random.Generator) -> Act:
     """Stand: still, gesturing, shifting weight, turning on the spot, juggling a ball with a foot."""
     base, life, u = stand_pose(rng), _life(rng), rng.uniform
-    variant = str(rng.choice(["still", "talk", "shift", "turn", "juggle", "shuffle"], p=[.45, .2, .1, .1, .08, .07]))
+    variant = str(rng.choice(["still", "talk", "shift", "turn", "juggle", "shuffle"], p=[.42, .2, .1, .1, .11, .07]))
     rate, side, size = u(0.5, 1.6), "r", u(15, 55) * DEG
     phase, spin = u(0, 1), rng.normal(0, 0.5)
 
@@ -367,6 +367,9 @@ def lie_pose(rng: np.random.Generator) -> np.ndarray:
             knee = u(50, 110)
             limbs += _pose(**_both(hip=knee / 2, knee=knee))
     elif kind == "front":
+        # Arms that reach forward would push the trunk off the ground.
+        for side in "rl":
+            limbs[COLUMN[f"{side}_arm"]] = u(-12, 4) * DEG
         limbs += _pose(pitch=90 + u(-6, 4))
     else:
         limbs += _pose(roll=90 + u(-15, 15), pitch=u(-8, 8))
@@ -453,7 +456,7 @@ def act_jump(rng: np.random.Generator) -> Act:
     """Jump: hops in a row, jumping jacks, one high or long jump, bouncing on a bed."""
     u = rng.uniform
     kind = str(rng.choice(["hops", "jacks", "high", "long", "bounce", "rope"], p=[0.22, 0.25, 0.15, 0.1, 0.2, 0.08]))
-    rate = {"jacks": u(0.7, 1.3), "rope": u(1.6, 2.4), "bounce": u(0.8, 1.7)}.get(kind, u(0.8, 2.0))
+    rate = {"jacks": u(1.1, 2.4), "rope": u(1.6, 2.4), "bounce": u(0.8, 1.7)}.get(kind, u(0.8, 2.0))
     height = {"jacks": u(0.03, 0.14), "rope": u(0.05, 0.13), "bounce": u(0.12, 0.45)}.get(kind, u(0.1, 0.5))
     flight = min(2 * np.sqrt(2 * height / 9.81) * rate, 0.75)
     dip, phase, tuck = u(15, 60), u(0, 1), u(0, 60) if kind == "bounce" else u(0, 15)
@@ -539,9 +542,11 @@ def act_fight(rng: np.random.Generator) -> Act:
     if kind == "punch" and rng.random() < 0.6:  # fists at the hips, as in karate
         guard = _pose(**_both(arm=u(-45, -20), lift=u(5, 15), elbow=u(80, 110)))
     wide, low = u(0, 30), u(0, 40)
+    if rng.random() < 0.45:  # upright, feet side by side
+        wide, low = u(0, 8), u(0, 8)
     guard += _pose(r_hip=-wide * 0.5 + low * 0.5, l_hip=wide + low * 0.5, r_knee=low + 5, l_knee=low + 10,
                    pitch=u(0, 10), r_abduct=u(3, 18), l_abduct=u(3, 18), bend=u(0, 15), twist=u(-25, 25), nod=u(-5, 15))
-    rate, sharp, phase = u(0.45, 1.6), u(1.2, 5), u(0, 1)
+    rate, sharp, phase = u(0.45, 2.2 if kind == "box" else 1.4), u(1.0, 4), u(0, 1)
     reach, aside, twist = u(65, 100), u(0, 85) * (rng.random() < 0.45), u(5, 35)
     hands = (1, 0) if rng.random() < 0.3 else (1, 1)
     kick, kick_aside, bounce = u(50, 115), u(0, 75), u(0, 0.03)

@@ -303,12 +303,12 @@ def _to_tube(frames: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
     return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in frames])
 
 
-def _visible(extent: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _visible(extent: np.ndarray, pose: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The picture's edges (x1, y1, x2, y2) on the picture plane, and the person's box cut by them."""
     w, h = extent[2] - extent[0], extent[3] - extent[1]
     edge = np.array([-np.inf, -np.inf, np.inf, np.inf])
     kind = rng.random()
-    if kind < 0.12:  # legs below the picture
+    if kind < (0.28 if pose == "run/jog" else 0.12):  # legs below the picture
         edge[3] = extent[3] - h * rng.uniform(0.08, 0.6)
     elif kind < 0.14:
         edge[1] = extent[1] + h * rng.uniform(0.02, 0.2)
@@ -349,7 +349,7 @@ def render_tube(seed: tuple[int, ...], recipe: TubeRecipe) -> TubeClip:
     if "barbell" in show.props:
         mesh = mesh + _barbell(joints[key], rng)
     extents = cone_extents(target, camera)
-    edge, box = _visible(extents[key], rng)
+    edge, box = _visible(extents[key], pose, rng)
     frames, tube_box, height = _draw(recipe, rng, target, others, mesh, camera, extents, edge, box, seconds, show)
     targets = np.zeros(len(NAMES), np.float32)
     targets[[NAMES.index(name) for name in (show.pose, *show.extra)]] = 1
