@@ -115,6 +115,18 @@ def drawn_clips(model: ActionModel, size_hw: tuple[int, int], count: int = 2, se
     return clips
 
 
+def drawn_picture(size_hw: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """One drawn BGR picture, (h, w, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    h, w = size_hw
+    picture = cv2.resize(rng.integers(20, 235, (6, 8, 3), dtype=np.uint8), (w, h), interpolation=cv2.INTER_CUBIC)
+    for _ in range(6):
+        x, y = (rng.uniform(0, [w, h])).astype(int).tolist()
+        bright = tuple(int(c) for c in rng.integers(0, 256, 3))
+        cv2.ellipse(picture, (x, y), (max(w // 20, 2), max(h // 6, 2)), 0, 0, 360, bright, -1)
+    return np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
+
+
 def _count_frames(capture: cv2.VideoCapture) -> int:
     """Frames that really decode; what a file's header says is often wrong."""
     count = 0

@@ -26,7 +26,8 @@ class EngineKey:
         model: name of the action model or detector, for people.
         target: `openvino`, `tensorrt` ...
         precision: `fp32`, `bf16`, `fp16` or `int8`.
-        shape: of the input, without the batch: (T, h, w, 3) for clips, (h, w, 3) for a detector.
+        shape: of the input, without the batch: (T, h, w, 3) for clips, empty where any
+            size is served.
         weights_sha256: over names, shapes and values of all parameters and buffers.
         graph: what is computed: the network's numbers as text, and `GRAPH_VERSION`.
         library: name and version of what built it and runs it.
@@ -47,7 +48,7 @@ class EngineKey:
     @property
     def stem(self) -> str:
         """The readable part of the folder name: model, target, precision and size."""
-        size = "x".join(str(n) for n in self.shape[:-1])
+        size = "x".join(str(n) for n in self.shape[:-1]) or "any"
         return f"{_file_name(self.model)}-{self.target}-{self.precision}-{size}"
 
     @property

@@ -118,20 +118,30 @@ class OpenVinoEngine:
             return self._requests[batch]
         model = self._model.clone()
         model.reshape([batch, *self.clip_shape])
-        # In an int8 graph this decides what runs between the quantised layers.
-        hint = "f32" if self._precision == "fp32" else _best_float(self._core)
-        try:
-            compiled = self._core.compile_model(
-                model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-            )
-        except RuntimeError as error:
-            raise UserError(
-                f"openvino cannot compile the trunk for batch {batch} ({_last_line(error)}); run with --target torch"
-            ) from error
+        compiled = compile_cpu(self._core, model, self._precision)
         self._requests[batch] = compiled.create_infer_request()
         if len(self._requests) > MAX_BATCHES:
             self._requests.popitem(last=False)
         return self._requests[batch]
+
+
+def compile_cpu(core: Any, model: Any, precision: str) -> Any:
+    """Compile a model with fixed shapes for the CPU.
+
+    Args:
+        core: `openvino.Core`.
+        model: `openvino.Model`.
+        precision: `fp32`, `bf16` or `int8`.
+
+    Raises:
+        UserError: OpenVINO refuses it.
+    """
+    # In an int8 graph this decides what runs between the quantised layers.
+    hint = "f32" if precision == "fp32" else _best_float(core)
+    try:
+        return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"})
+    except RuntimeError as error:
+        raise UserError(f"openvino cannot compile the graph ({_last_line(error)}); run with --target torch") from error
 
 
 def _best_float(core: Any) -> str:
