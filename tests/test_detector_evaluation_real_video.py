@@ -1,0 +1,136 @@
+"""Proofs on real video: their arithmetic by hand, their readers, and (where the videos are) the proofs themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from detector.errors import UserError
+from detector.evaluation.real_video import (
+    Video,
+    area_under_roc,
+    balanced_accuracy,
+    best_threshold_accuracy,
+    load_video,
+    mean_difference,
+    people_of_interest,
+    read_segments,
+    read_walkers,
+    score_segment,
+    walk_against_stand,
+)
+from detector.labels import load_labels
+from detector.models import ActionModel
+from detector.sampling import Sampling
+from detector.slowfast.config import SlowFastConfig
+from detector.types import Boxes
+from detector.views import TubeView
+from detector.weights import bundled_path, load_action_model, resolve_action_model
+
+MEDIA = Path(__file__).resolve().parents[2] / "shared/media"
+LABELS = load_labels("ava").subset(("sit", "stand", "walk", "hand wave"), "four")
+MODEL = ActionModel("test", SlowFastConfig(num_classes=4), LABELS, Sampling(4, 3, 30.0), TubeView(32, 1.5, 48))
+
+
+def video(frames=20, fps=10.0):
+    images = np.zeros((frames, 48, 64, 3), np.uint8) + np.arange(frames, dtype=np.uint8)[:, None, None, None]
+    return Video(images, fps, (96, 128), Path("numbers.avi"))
+
+
+def test_area_and_accuracies_by_hand():
+    scores, truth = np.array([0.9, 0.4, 0.6, 0.1]), np.array([True, True, False, False])
+    assert area_under_roc(scores, truth) == pytest.approx(3 / 4)
+    assert area_under_roc(np.ones(4), truth) == 0.5
+    assert balanced_accuracy(np.array([True, False, False, False]), truth) == pytest.approx(0.75)
+    assert best_threshold_accuracy(scores, truth) == pytest.approx(0.75)
+
+
+def test_clips_are_sampled_by_time_held_at_the_ends_and_frozen_on_the_key_frame():
+    v = video()
+    assert v.clip_at(1.0, MODEL).images[:, 0, 0, 0].tolist() == [8, 9, 10, 11]
+    assert v.clip_at(0.0, MODEL).images[:, 0, 0, 0].tolist() == [0, 0, 0, 1]
+    assert v.clip_at(1.0, MODEL, frozen=True).images[:, 0, 0, 0].tolist() == [10] * 4
+    assert video(fps=20.0).clip_at(0.5, MODEL).images[:, 0, 0, 0].tolist() == [6, 8, 10, 12]
+    assert v.clip_at(1.0, MODEL).key_frame.size_hw == (96, 128)
+
+
+def test_the_heuristic_is_the_mean_change_inside_the_box():
+    assert mean_difference(video().clip_at(1.0, MODEL), np.array([10, 10, 60, 60])) == pytest.approx(1.0)
+
+
+def test_walkers_are_the_visible_rows_with_a_pose(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "frame,track_id,left_px,top_px,width_px,height_px,visible,speed_m_s,pose\n"
+        "10,9,100,50,30,80,1,1.2,walk\n10,8,1,2,3,4,0,1.2,walk\n20,8,1,2,3,4,1,0.3,\n20,7,5,6,7,8,1,0.1,stand\n")
+    rows = read_walkers(path)
+    assert [(r[0], r[1], r[3]) for r in rows] == [(9, 9, "walk"), (19, 7, "stand")]
+    assert rows[0][2].tolist() == [100, 50, 130, 130]
+
+
+def test_segments_have_seconds_or_are_whole(tmp_path):
+    path = tmp_path / "clips.csv"
+    rows = ["file,label,seconds", "a.avi,sit,0-1.4", "b.mp4,walk,", 'c.mp4,stand,"whole: all, 5 fps"']
+    path.write_text("\n".join(rows))
+    assert read_segments(path) == [
+        ("a.avi", "sit", 0.0, 1.4), ("b.mp4", "walk", 0.0, 1e9), ("c.mp4", "stand", 0.0, 1e9)]
+
+
+def test_a_missed_person_keeps_the_nearest_box_for_half_a_second():
+    big = Boxes(np.array([[0, 0, 5, 5], [0, 0, 50, 50]]), np.ones(2))
+    chosen = people_of_interest([(0.0, big), (0.4, Boxes.empty()), (1.0, Boxes.empty())])
+    assert chosen[0][1].xyxy[0].tolist() == [0, 0, 50, 50]
+    assert chosen[1][1].xyxy[0].tolist() == [0, 0, 50, 50]
+    assert chosen[2][1] is None
+
+
+class Says:
+    """A network that gives the same scores whatever it sees."""
+
+    def __init__(self, *scores):
+        self.scores = scores
+
+    def __call__(self, frames, rois):
+        import torch
+
+        return torch.tensor([self.scores] * len(rois))
+
+
+@pytest.mark.parametrize(
+    ("label", "top1", "top2"), [("stand", 1, 1), ("sit", 0, 1), ("walk", 0, 0), ("hand wave", 1, 1)])
+def test_segments_rank_poses_among_poses_and_hands_by_their_threshold(label, top1, top2):
+    box = Boxes(np.array([[10, 10, 40, 60]]), np.ones(1))
+    people = [(0.5, box), (1.0, box), (1.5, None), (9.0, box)]
+    result = score_segment(Says(0.3, 0.4, 0.2, 0.9), MODEL, video(), people, label, 0.0, 2.0)
+    assert (result.key_frames, result.top1, result.top2) == (2, top1, top2)
+    assert result.said == {"stand": 2}
+
+
+def test_videos_are_resized_to_the_ring_and_turned_to_rgb(tmp_path):
+    path = tmp_path / "blue.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    for _ in range(3):
+        writer.write(np.full((48, 64, 3), (250, 0, 0), np.uint8))
+    writer.release()
+    v = load_video(path, 24)
+    assert v.images.shape == (3, 24, 32, 3)
+    assert v.fps == 5
+    assert v.images[0, 0, 0, 2] > 200
+    with pytest.raises(UserError, match="cannot be read"):
+        load_video(tmp_path / "none.avi", 24)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (MEDIA / "vtest.avi").exists(), reason="the real videos are not here")
+@pytest.mark.skipif(bundled_path() is None, reason="no bundled model")
+def test_the_bundled_model_tells_walkers_from_standers_better_than_the_heuristic():
+    model, path = resolve_action_model("bundled")
+    figures = walk_against_stand(load_action_model(model, path), model, MEDIA)
+    assert figures["frozen_balanced"] <= 0.60
+    assert figures["auc"] >= 0.975
+    assert figures["auc"] > figures["heuristic_auc"]
+    assert figures["balanced"] >= 0.92
+    assert figures["balanced"] > figures["heuristic_best_threshold"]
