@@ -13,7 +13,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import cv2
@@ -170,7 +170,7 @@ def evaluate(detector: PersonDetector, video: Path, labels: dict[int, Labels], s
 def total(scores: dict[int, Score], frames: list[int] | None = None) -> Score:
     """Add up the counts of some frames, or of all."""
     chosen = [scores[f] for f in (scores if frames is None else frames) if f in scores]
-    return Score(*(sum(asdict(s)[name] for s in chosen) for name in ("people", "found", "wrong", "tracked", "switches")))
+    return Score(*(sum(column) for column in zip(*(astuple(score) for score in chosen), strict=True)))
 
 
 def calibrate(detector: PersonDetector, video: Path, labels: dict[int, Labels], step: int, precision: float) -> None:

@@ -40,7 +40,7 @@ class Detectron2Detector:
 
     def __init__(self, model: str, path: Path | None, threshold: float = 0.8, device: str = "cpu") -> None:
         try:
-            from detectron2 import model_zoo
+            import detectron2
             from detectron2.config import get_cfg
             from detectron2.engine import DefaultPredictor
         except ImportError as error:
@@ -49,7 +49,8 @@ class Detectron2Detector:
         self.notice = f"people: {self.name}"
         self.threshold = threshold
         config = get_cfg()
-        config.merge_from_file(model_zoo.get_config_file(CONFIGS[model]))
+        # Its own `model_zoo.get_config_file` needs pkg_resources, which newer setuptools lack.
+        config.merge_from_file(str(Path(detectron2.__file__).parent / "model_zoo" / "configs" / CONFIGS[model]))
         config.MODEL.WEIGHTS = ""
         config.MODEL.DEVICE = device
         config.MODEL.ROI_HEADS.SCORE_THRESH_TEST = LOWEST_THRESHOLD
