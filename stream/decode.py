@@ -157,7 +157,8 @@ def open_video(
         if timeout_s and time.monotonic() - start >= timeout_s[0]:
             message = f"no answer within {timeout_s[0]:g} s; is the address right and reachable?"
             raise UserError(f"{name}: {message}") from None
-        raise UserError(f"{name}: cannot be opened ({_reason(error)}); expected a video") from None
+        expected = "is the camera on and the address right?" if timeout_s else "expected a video"
+        raise UserError(f"{name}: cannot be opened ({_reason(error)}); {expected}") from None
     except (ValueError, UnicodeError) as error:
         raise UserError(f"{name}: cannot be opened ({type(error).__name__}); expected a video") from None
     if not container.streams.video:

@@ -80,7 +80,7 @@ class Mp4Writer:
             self._first_s = time_s
         assert self._first_s is not None
         # OpenCV rounds this conversion properly and is quicker at it than FFmpeg's default.
-        planes = cv2.cvtColor(_fit_even(image, self._size_hw), cv2.COLOR_BGR2YUV_I420)
+        planes = cv2.cvtColor(_fit_even(image, self._size_hw), cv2.COLOR_BGR2YUV_I420).astype(np.uint8, copy=False)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         # Two pictures at one moment cannot be stored; the second is a hair later.
         frame.pts = max(round((time_s - self._first_s) / TIME_BASE), self._last_pts + 90)

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
+from detector.errors import UserError
 from detector.models import ActionModel
 from detector.person import PersonDetector
 from detector.types import Boxes, Clip
@@ -289,11 +290,12 @@ def open_session(
     """
     from detector.person.select import create_person_detector
     from detector.weights import load_action_model, resolve_action_model
-    from engine_build.build import build_engine
+    from engine_build.build import Precision, Target, build_engine
 
+    _check_name("--engine", engine, get_args(Target))
+    _check_name("--precision", precision, get_args(Precision))
     record, path = resolve_action_model(model, allow_untrained=untrained)
     network = load_action_model(record, path)
-    # Both names are checked by `build_engine` itself, with the list of what there is.
     build = partial(build_engine, record, network, target=engine, precision=precision, report=report)  # type: ignore
     session = Session(
         record,
@@ -310,3 +312,8 @@ def open_session(
     what = "random weights: scores mean nothing" if session.untrained else record.name + accuracy
     session.notices = tuple(line for line in (f"actions: {what}", getattr(people, "notice", "")) if line)
     return session
+
+
+def _check_name(flag: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise UserError(f"{flag} {name}: unknown, expected one of {', '.join(known)}")

@@ -14,6 +14,7 @@ class Stats:
     """Counts updates as they are consumed."""
 
     def __init__(self) -> None:
+        self.updates = 0
         self._start_s: float | None = None
         self._now_s = 0.0
         self._first_media_s: float | None = None
@@ -30,6 +31,7 @@ class Stats:
         """Count an update that was consumed at `now_s`; memory is noted when given."""
         self._start_s = now_s if self._start_s is None else self._start_s
         self._now_s = now_s
+        self.updates += 1
         if update.frame is not None and update.time_s == update.frame.time_s:
             self._pictures += 1
             self._first_media_s = update.time_s if self._first_media_s is None else self._first_media_s

@@ -23,24 +23,24 @@ from stream.stats import Stats
 
 log = logging.getLogger(__name__)
 OUT = Path("out")
-DESCRIPTION = "Watch a camera or a video and label what each person does."
+DESCRIPTION = """\
+Watch a camera or a video and label what each person does. Without options: the
+first camera in a window, or the bundled clip; without a window, files in ./out."""
 EPILOG = """\
-examples:
-  python -m stream.webcam                             first camera, in a window
-  python -m stream.webcam --source rtsp://host/door --jsonl door.jsonl
-  python -m stream.webcam --source party.mp4 --output labelled.mp4 --every 0.5
-JSON lines are described in stream/results.py. q or Ctrl-C ends; files are kept."""
+python -m stream.webcam --source rtsp://host/door --jsonl door.jsonl
+python -m stream.webcam --source party.mp4 --output labelled.mp4 --every 0.5
+q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     cli = argparse.ArgumentParser(
         "python -m stream.webcam", description=DESCRIPTION, epilog=EPILOG, usage="%(prog)s [options]",
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=27, width=80),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=80),
         allow_abbrev=False, add_help=False,
     )
     what = cli.add_argument_group("what to watch")
-    what.add_argument("--source", metavar="S", help="camera number, /dev path, file, rtsp:// or http:// URL, or sample")
+    what.add_argument("--source", metavar="S", help="camera number, file, rtsp:// or http:// URL, sample")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
     what.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of video")
@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
                        help="score that shows an action: 0.5, walk=0.6; repeatable")
     shown.add_argument("--every", type=float, metavar="N", help="seconds between key frames (files 1, live: fastest)")
     shown.add_argument("--smooth", type=float, default=0.4, metavar="N", help="average shown scores over N s (0.4)")
-    shown.add_argument("--display", choices=("now", "synced", "none"), default="now",
-                       help="window: newest picture, one in step with labels, none")
+    shown.add_argument("--display", choices=("now", "synced", "none"), default="now", metavar="W",
+                       help="window: now (default), synced (waits for labels), none")
     out = cli.add_argument_group("what is kept (any together)")
     out.add_argument("--output", metavar="MP4", help="annotated video that browsers play")
     out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame; - is standard output")
@@ -209,8 +209,9 @@ def _keep_apart(path: str | None, source: str | None) -> None:
 
 
 def _say_end(args: argparse.Namespace, stats: Stats, source: Source) -> None:
-    if stats.report()["seconds"] or stats.report()["key_frames"]:
-        say(stats.summary(source.live))
+    if not stats.updates:
+        return
+    say(stats.summary(source.live))
     for path in (args.output, args.jsonl, args.ava_csv):
         if path and path != "-":
             say(f"wrote {path}")

@@ -17,8 +17,9 @@ SKIN, HAIR = (130, 160, 205), (40, 50, 70)
 def limb(image: np.ndarray, start: np.ndarray, angle: float, length: float, width: float, colour) -> np.ndarray:
     """Draw a limb from a joint, `angle` radians from straight down; returns its other end."""
     end = start + length * np.array([np.sin(angle), np.cos(angle)])
-    points = [tuple(int(v) for v in np.round(p * 2**3)) for p in (start, end)]
-    cv2.line(image, *points, colour, max(int(width), 1), cv2.LINE_AA, shift=3)
+    # OpenCV takes eighths of a pixel with shift=3.
+    first, last = ([int(v) for v in np.round(p * 2**3)] for p in (start, end))
+    cv2.line(image, first, last, colour, max(int(width), 1), cv2.LINE_AA, shift=3)
     return end
 
 

@@ -1,0 +1,190 @@
+"""The command as a person uses it: what it prints, what it writes, what it does with mistakes. Networks are fakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import av
+import pytest
+from stream_fakes import FakeDetector, FakeEngine, FakeTracker, fake_session
+
+from detector.errors import UserError, run_command
+from stream import pipeline, webcam
+from stream.session import Session
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Run the command in an empty folder with fake networks and no display; gives the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(webcam, "_display", lambda: False)
+    monkeypatch.setattr("detector.tracking.Tracker", FakeTracker)
+    fakes = {"detector": None, "engine": None}
+
+    def session(*args, untrained=False, **kwargs) -> Session:
+        made, _, _ = fake_session(fakes["detector"], fakes["engine"])
+        made.untrained = untrained
+        made.notices = ("people: fake",)
+        return made
+
+    monkeypatch.setattr(webcam, "open_session", session)
+
+    def run(*words) -> int:
+        return run_command(lambda: webcam.main([str(w) for w in words]))
+
+    run.fakes = fakes
+    return run
+
+
+def lines_of(path) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def frames_in(path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_all_outputs_together(command, write_video, capsys):
+    video = write_video(frames=25, fps=10)
+    assert command("--source", video, "--output", "a/out.mp4", "--jsonl", "a/out.jsonl", "--ava-csv", "a/out.csv",
+                   "--threshold", "0", "--all-scores") == 0
+    assert frames_in("a/out.mp4") == 25
+    lines = lines_of("a/out.jsonl")
+    assert [line["frame"] for line in lines] == [0, 10, 20]
+    assert all(line["people"][0]["id"] == 1 and len(line["people"][0]["actions"]) == 3 for line in lines)
+    assert Path("a/out.csv").read_text().startswith("clip,0000,")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "25 frames and 3 key frames" in said.err
+    assert "wrote a/out.mp4" in said.err
+
+
+def test_without_display_and_outputs_it_writes_to_out_and_says_so(command, write_video, capsys):
+    assert command("--source", write_video(frames=12)) == 0
+    assert "no window here: writing out/clip.mp4 and out/clip.jsonl" in capsys.readouterr().err
+    assert frames_in("out/clip.mp4") == 12
+    assert len(lines_of("out/clip.jsonl")) == 2
+
+
+def test_without_a_camera_the_bundled_clip_plays(command, monkeypatch, write_video, capsys):
+    monkeypatch.setattr("stream.sources.SAMPLE", write_video(frames=12))
+
+    def no_camera(spec):
+        raise UserError(f"camera {spec}: not there")
+
+    monkeypatch.setattr("stream.cameras.open_camera", no_camera)
+    assert command() == 0
+    said = capsys.readouterr().err
+    assert said.count("no camera") >= 1
+    assert "playing the bundled clip instead" in said.splitlines()[0]
+    assert frames_in("out/sample.mp4") == 12
+
+
+def test_a_camera_that_was_asked_for_and_is_missing_is_an_error(command, capsys):
+    assert command("--source", "77") == 2
+    assert "error: camera 77: there is no /dev/video77" in capsys.readouterr().err
+
+
+def test_json_lines_on_standard_output_are_all_there_is(command, write_video, capsys):
+    assert command("--source", write_video(frames=12), "--jsonl", "-") == 0
+    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [0, 10]
+
+
+def test_random_weights_are_said_on_every_line(command, write_video):
+    assert command("--source", write_video(frames=12), "--jsonl", "o.jsonl", "--untrained") == 0
+    assert [line["untrained"] for line in lines_of("o.jsonl")] == [True, True]
+
+
+def test_live_file_is_drawn_whole(command, write_video, capsys):
+    assert command("--source", write_video(frames=15, fps=30), "--live", "--output", "o.mp4") == 0
+    assert "drawn 15 of 15 frames (100.0 %)" in capsys.readouterr().err
+    assert frames_in("o.mp4") >= 15
+
+
+def test_seconds_end_a_loop(command, write_video):
+    assert command("--source", write_video(frames=10), "--loop", "--seconds", "2.5", "--jsonl", "o.jsonl") == 0
+    assert lines_of("o.jsonl")[-1]["time_s"] <= 3.0
+
+
+@pytest.mark.parametrize("part", ["detector", "engine"])
+def test_what_was_written_before_an_error_is_kept(command, write_video, part):
+    def boom(call):
+        if call == (15 if part == "detector" else 3):
+            raise OSError("boom")
+
+    command.fakes[part] = FakeDetector(boom) if part == "detector" else FakeEngine(boom)
+    with pytest.raises(OSError, match="boom"):
+        command("--source", write_video(frames=60), "--output", "o.mp4", "--jsonl", "o.jsonl")
+    assert len(lines_of("o.jsonl")) >= 2
+    assert frames_in("o.mp4") >= 15
+    assert not [t for t in threading.enumerate() if t.name.startswith(("read ", "analyse "))]
+
+
+@pytest.mark.parametrize("words", [
+    ["--every", "0"], ["--every", "nan"], ["--seconds", "-1"], ["--smooth", "-1"], ["--person-threshold", "7"],
+    ["--all-scores"], ["--jsonl", "a", "--ava-csv", "a"], ["--source", "nope.mp4"], ["--source", "."],
+    ["--source", "rtsp://u:secret@127.0.0.1:9/x"],
+])
+def test_a_mistake_is_one_line_and_exit_code_2(command, capsys, words):
+    assert command(*words) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(error) == 1
+    assert "secret" not in error[0]
+
+
+@pytest.mark.parametrize("words", [
+    ["--threshold", "swimming=0.5"], ["--threshold", "2"], ["--output", "o.avi"], ["--output", "{source}"],
+])
+def test_mistakes_about_outputs_and_thresholds(command, write_video, capsys, words):
+    video = write_video()
+    size = video.stat().st_size
+    assert command("--source", video, *(word.format(source=video) for word in words)) == 2
+    assert capsys.readouterr().err.count("error:") == 1
+    assert video.stat().st_size == size
+
+
+def test_help_fits_a_screen():
+    text = webcam.parser().format_help()
+    assert len(text.splitlines()) <= 40
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_polite_kill_end_with_files_closed(tmp_path, write_video, number):
+    program = textwrap.dedent("""
+        import sys
+        sys.path.insert(0, "tests")
+        import detector.tracking
+        from stream import webcam
+        from stream_fakes import FakeTracker, fake_session
+        detector.tracking.Tracker = FakeTracker
+        webcam.open_session = lambda *a, **k: fake_session()[0]
+        sys.argv[1:] = ["--source", sys.argv[1], "--live", "--loop", "--display", "none",
+                        "--output", sys.argv[2], "--jsonl", "-", "--threshold", "0"]
+        sys.exit(webcam.command())
+    """)
+    out = tmp_path / "o.mp4"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(write_video(frames=30)), str(out)], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert json.loads(process.stdout.readline())["schema"] == 1
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.rstrip().endswith("stopped")
+    assert "Traceback" not in said
+    assert frames_in(out) >= 1
+    assert b"moof" not in out.read_bytes()
+
+
+def test_pipeline_exports_what_the_module_says():
+    assert set(pipeline.__all__) == {"Options", "Pipeline"}
