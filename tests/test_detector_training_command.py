@@ -64,10 +64,9 @@ def finetune(folder, output, *more: str) -> list[str]:
 
 
 def test_fine_tuning_gives_a_model_file_that_knows_the_new_actions(folder, tmp_path, monkeypatch, capsys):
-    arguments = finetune(
-        folder, tmp_path / "mine", "--set", "steps=20", "--set", "validate_every=10", "--set", "frozen=", "--set", "norm=local",
-        "--set", "rate=0.01", "--set", "rate_factors=s*:1.0", "--set", "warmup_steps=2", "--set", "ema_decay=0.5",
-    )
+    numbers = ("steps=20", "validate_every=10", "frozen=", "norm=local", "rate=0.01", "rate_factors=s*:1.0",
+               "warmup_steps=2", "ema_decay=0.5")
+    arguments = finetune(folder, tmp_path / "mine", *(part for n in numbers for part in ("--set", n)))
     assert run(monkeypatch, *arguments) == 0
     model, network = read_action_model(tmp_path / "mine/model.pt")
     assert [a.name for a in model.labels] == ["hop", "rest"]

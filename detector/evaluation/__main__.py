@@ -1,4 +1,4 @@
-"""Measure predictions: `python -m detector.evaluation ava --groundtruth gt.csv --predictions pred.csv`."""
+"""Measure predictions or models: `python -m detector.evaluation ava --groundtruth gt.csv --predictions pred.csv`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from detector.data.ava import read_excluded, read_label_file
 from detector.data.problems import Problems
@@ -17,16 +18,19 @@ EXAMPLES = """examples:
   python -m detector.evaluation ava --groundtruth ava_val_v2.2.csv --predictions out.csv \\
       --exclusions ava_val_excluded_timestamps_v2.2.csv --json out.json --plots plots
   python -m stream.webcam --source film.mp4 --ava-csv out.csv --all-scores     (makes such predictions)
+  python -m detector.evaluation kinetics --data DIR --weights NAME             (DIR holds val.csv and the videos)
+  python -m detector.evaluation charades --data DIR --weights NAME
+  python -m detector.evaluation boxes --data my.csv --weights my.pt --predictions out.csv    (makes and measures)
 """
 
 
 def create_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m detector.evaluation", description="Measure predictions.", epilog=EXAMPLES,
+        prog="python -m detector.evaluation", description="Measure predictions or models.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="ava")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="ava|kinetics|charades|boxes")
     ava = kinds.add_parser("ava", help="frame mAP at IoU 0.5 of files in AVA's CSV format")
     ava.add_argument("--groundtruth", required=True, metavar="CSV", help="video,time,x1,y1,x2,y2,action,person")
     ava.add_argument("--predictions", required=True, metavar="CSV", help="video,time,x1,y1,x2,y2,action,score")
@@ -42,7 +46,28 @@ def create_parser() -> argparse.ArgumentParser:
     ava.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="what to do with broken rows")
     ava.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     ava.add_argument("--plots", type=Path, metavar="DIR", help="write precision_recall.png")
+    for name in ("kinetics", "charades"):
+        _add_videos(kinds.add_parser(name, help=f"{name} with 10 clips x 3 crops a video"))
+    boxes = kinds.add_parser("boxes", help="a model on the key frames and boxes of an AVA-format CSV of your own")
+    boxes.add_argument("--data", required=True, type=Path, metavar="CSV", help="video,seconds,x1,y1,x2,y2,action")
+    boxes.add_argument("--predictions", type=Path, metavar="CSV", help="write every score in AVA's format")
+    _add_model(boxes)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", required=True, metavar="NAME", help="a model's name or file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="broken rows and videos")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+
+
+def _add_videos(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of the list and its videos")
+    parser.add_argument("--list", type=Path, metavar="CSV", help="(default: val.csv, Charades_v1_test.csv in DIR)")
+    parser.add_argument("--clips", type=int, default=10, help="along each video (default 10)")
+    parser.add_argument("--crops", type=int, default=3, help="across each clip (default 3)")
+    _add_model(parser)
 
 
 def evaluated_labels(name: str) -> LabelMap:
@@ -93,7 +118,7 @@ def run_ava(args: argparse.Namespace) -> None:
     )
     print(format_table(result))
     if args.json:
-        write_json(args.json, result)
+        write_json(args.json, result.to_dict())
     if args.plots:
         try:
             from detector.evaluation.plots import draw_precision_recall
@@ -104,7 +129,59 @@ def run_ava(args: argparse.Namespace) -> None:
         print(f"wrote {args.plots / 'precision_recall.png'}")
 
 
-def write_json(path: Path, result: AvaResult) -> None:
+def run_videos(args: argparse.Namespace) -> None:
+    """`kinetics` and `charades`: score every video with many views and measure."""
+    from detector.data.videos import read_charades, read_kinetics
+    from detector.evaluation.models import Views, measure_videos, score_videos, torch_scorer
+    from detector.training.distributed import choose_device
+    from detector.weights import load_action_model, resolve_action_model
+
+    charades = args.kind == "charades"
+    default = "Charades_v1_test.csv" if charades else "val.csv"
+    path = args.list or args.data / default
+    model, file = resolve_action_model(args.weights)
+    if model.network.head != "classification":
+        raise UserError(f"--weights {args.weights}: scores people in boxes, expected a network for whole videos")
+    problems = Problems(skip=args.on_error == "skip")
+    videos = (read_charades if charades else read_kinetics)(path, model.labels, args.data, problems)
+    views = Views(args.clips, args.crops, combine="max" if charades else "mean")
+    score = torch_scorer(load_action_model(model, file), choose_device(args.device))
+    scores, kept = score_videos(score, videos, model, views, problems)
+    problems.report()
+    figures = measure_videos(scores, kept, several_answers=charades)
+    said = ", ".join(f"{name} {100 * value:.2f}" for name, value in figures.items())
+    print(f"{said} over {len(kept)} videos, {args.clips} clips x {args.crops} crops each")
+    if args.json:
+        write_json(args.json, {**figures, "videos": len(kept), "clips": args.clips, "crops": args.crops})
+
+
+def run_boxes(args: argparse.Namespace) -> None:
+    """`boxes`: score the people of a CSV, measure, write their scores."""
+    from detector.data.box_clips import BoxClips
+    from detector.data.samples import check_sources, read_samples, sources_beside
+    from detector.evaluation.models import write_predictions
+    from detector.training.distributed import choose_device
+    from detector.training.recipe import Execution
+    from detector.training.validation import BoxValidation, score_items
+    from detector.weights import load_action_model, resolve_action_model
+
+    model, file = resolve_action_model(args.weights)
+    problems = Problems(skip=args.on_error == "skip")
+    samples = read_samples(args.data, model.labels, sources_beside(args.data), problems)
+    clips = BoxClips(check_sources(samples, problems), model.sampling, model.view, skip_broken=problems.skip)
+    problems.report()
+    network = load_action_model(model, file).to(choose_device(args.device))
+    scores = score_items(network, clips, Execution())
+    if args.predictions:
+        write_predictions(args.predictions, clips, scores, [a.id for a in model.labels])
+        print(f"wrote {args.predictions}")
+    result, top1 = BoxValidation(clips, model.labels, Execution()).measure(scores)
+    print(format_table(result) + (f"; top-1 {100 * top1:.2f}" if top1 is not None else ""))
+    if args.json:
+        write_json(args.json, result.to_dict())
+
+
+def write_json(path: Path, figures: dict[str, Any]) -> None:
     """Write all figures.
 
     Raises:
@@ -112,7 +189,7 @@ def write_json(path: Path, result: AvaResult) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--json {path}: cannot be written ({error.strerror})") from None
     print(f"wrote {path}")
@@ -140,7 +217,7 @@ def format_table(result: AvaResult) -> str:
 def main() -> None:
     """Entry point."""
     args = create_parser().parse_args()
-    run_ava(args)
+    {"ava": run_ava, "kinetics": run_videos, "charades": run_videos, "boxes": run_boxes}[args.kind](args)
 
 
 if __name__ == "__main__":

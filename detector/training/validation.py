@@ -79,24 +79,27 @@ class BoxValidation:
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """mAP, and top1: how often the best-scored action is one that the person does."""
-        scores = score_items(network, self.dataset, self.execution, self.precision)
+        result, top1 = self.measure(score_items(network, self.dataset, self.execution, self.precision))
+        return {"mAP": result.mean_ap} | ({} if top1 is None else {"top1": top1})
+
+    def measure(self, scores: list[np.ndarray]) -> tuple[AvaResult, float | None]:
+        """The same from scores of every item; top1 is None where nobody's actions are known."""
         counted = LabelMap(self.labels.name, tuple(a for a in self.labels if a.evaluated))
         truth = self.truth or collect_entries(self._rows(None), counted)
         self.result = evaluate_entries(truth, collect_entries(self._rows(scores), counted), counted)
-        figures = {"mAP": self.result.mean_ap}
         pairs = [
             (row, target)
             for index, rows in enumerate(scores)
             for row, target in zip(rows, self._targets(index))
             if np.nan_to_num(target).any()
         ]
-        if pairs and self.truth is None:
-            rows, targets = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-            figures["top1"] = float(targets[np.arange(len(rows)), rows.argmax(1)].mean())
-            if self.folder is not None and self.result.mean_ap > self.best:
-                self.best = self.result.mean_ap
-                self._draw(rows, targets)
-        return figures
+        if not pairs:
+            return self.result, None
+        rows, targets = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+        if self.folder is not None and self.result.mean_ap > self.best:
+            self.best = self.result.mean_ap
+            self._draw(rows, targets)
+        return self.result, float(targets[np.arange(len(rows)), rows.argmax(1)].mean())
 
     def _targets(self, index: int) -> np.ndarray:
         number, _ = self.dataset.order[index]
