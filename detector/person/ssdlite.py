@@ -26,6 +26,8 @@ HINT_SCORE = 0.1
 # Boxes of one person from two crops overlap more than this; two people side by side less.
 SAME_PERSON_IOU = 0.5
 MAX_CROPS = 8
+# A box nearer to a crop's edge than this part of its side counts as cut.
+EDGE_OF_CROP = 0.01
 
 
 def graph_path() -> Path | None:
@@ -68,14 +70,19 @@ class SsdliteDetector:
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
         size_hw = image.shape[:2]
-        xyxy, score = self._look(image)
+        coarse = [self._look(image)]
         # A wide picture squeezed into a square has too thin people; what both passes find is merged below.
-        for corner in squares(size_hw):
-            xyxy, score = self._look_closer(image, corner, min(size_hw), 0.0, xyxy, score)
+        coarse += [self._look_at(image, corner, min(size_hw)) for corner in squares(size_hw)]
+        xyxy, score = _joined(coarse)
         side = crop_side(size_hw)
-        for corner in self._corners(size_hw, side, xyxy[score >= HINT_SCORE]):
-            xyxy, score = self._look_closer(image, corner, side, LARGE_OF_CROP, xyxy, score)
-        boxes = _suppress(xyxy, score, self.threshold)
+        corners = self._corners(size_hw, side, xyxy[score >= HINT_SCORE])
+        fine = [self._look_at(image, corner, side) for corner in corners]
+        # Of small people, a closer look knows better; two side by side look like one from afar.
+        stale = np.zeros(len(xyxy), bool)
+        for x, y in corners:
+            stale |= is_inside(xyxy, (x, y), side, size_hw, 3 * EDGE_OF_CROP * side)
+        stale &= xyxy[:, 3] - xyxy[:, 1] <= LARGE_OF_CROP * side
+        boxes = _suppress(*_joined([(xyxy[~stale], score[~stale]), *fine]), self.threshold)
         self._size_hw = size_hw
         self._seen = boxes.xyxy
         return boxes.clip_to(size_hw)
@@ -90,18 +97,13 @@ class SsdliteDetector:
         small = wanted[:, 3] - wanted[:, 1] <= LARGE_OF_CROP * side
         return np.concatenate([cover(wanted[small], size_hw, side, MAX_CROPS), places[self._turn : self._turn + 1]])
 
-    def _look_closer(
-        self, image: np.ndarray, corner: np.ndarray, side: int, largest: float, xyxy: np.ndarray, score: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Replace the boxes inside a crop, up to `largest` of its height, by what a pass over the crop finds."""
+    def _look_at(self, image: np.ndarray, corner: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """One pass over a crop: boxes in pixels of the picture and scores, of people that its edges do not cut."""
         x, y = corner
-        size_hw = image.shape[:2]
-        near, near_score = self._look(image[y : y + side, x : x + side])
-        near += np.array([x, y, x, y], np.float32)
-        whole = is_inside(near, (x, y), side, size_hw, 0.01 * side)
-        height = xyxy[:, 3] - xyxy[:, 1]
-        keep = ~is_inside(xyxy, (x, y), side, size_hw, 0.0) | (height > largest * side)
-        return np.concatenate([xyxy[keep], near[whole]]), np.concatenate([score[keep], near_score[whole]])
+        xyxy, score = self._look(image[y : y + side, x : x + side])
+        xyxy += np.array([x, y, x, y], np.float32)
+        whole = is_inside(xyxy, (x, y), side, image.shape[:2], EDGE_OF_CROP * side)
+        return xyxy[whole], score[whole]
 
     def _look(self, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One pass: (N, 4) boxes in pixels of the crop and (N,) scores, best first."""
@@ -134,6 +136,10 @@ def _compile(num_threads: int) -> Any:
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"person detector ssdlite: cannot read {path} ({first}); run: {INSTALL}") from None
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([xyxy for xyxy, _ in parts]), np.concatenate([score for _, score in parts])
 
 
 def _suppress(xyxy: np.ndarray, score: np.ndarray, threshold: float) -> Boxes:
