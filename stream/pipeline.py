@@ -91,7 +91,9 @@ class Pipeline:
         self._run.stop()
         give_up_s = time.monotonic() + timeout_s
         stuck = []
-        for thread in self._threads:
+        with self._lock:  # whoever closes while the iteration begins waits until all threads have started
+            threads = list(self._threads)
+        for thread in threads:
             if thread is threading.current_thread():
                 continue
             thread.join(max(give_up_s - time.monotonic(), 0.0))
