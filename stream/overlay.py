@@ -53,9 +53,11 @@ def draw_update(
     image = update.frame.image.copy()
     if update.untrained:
         _paint_watermark(image, UNTRAINED)
-    bottom = _paint_status(image, update.status, update.time_s, update.model) if status_line else image.shape[0]
-    texts = action_lines(update, thresholds, actions_shown, max_actions)
-    _paint_people(image, update.boxes, texts, bottom)
+    line = _status_sprite(image.shape[:2], update.status, update.time_s, update.model) if status_line else None
+    bottom = image.shape[0] - (line.size_hw[0] if line else 0)
+    _paint_people(image, update.boxes, action_lines(update, thresholds, actions_shown, max_actions), bottom)
+    if line:
+        paste(image, line, 0, bottom)
     if not update.status.online:
         _paint_alert(image, update.status.message)
     return image
@@ -77,7 +79,9 @@ def draw_people(image: np.ndarray, boxes: Boxes, lines: list[tuple[tuple[str, st
 def draw_status(image: np.ndarray, status: Status, time_s: float = 0.0) -> np.ndarray:
     """Draw the status line along the lower border, and what is wrong across the upper one."""
     drawn = image.copy()
-    _paint_status(drawn, status, time_s, None)
+    line = _status_sprite(image.shape[:2], status, time_s)
+    if line:
+        paste(drawn, line, 0, image.shape[0] - line.size_hw[0])
     if not status.online:
         _paint_alert(drawn, status.message)
     return drawn
@@ -170,24 +174,21 @@ def _paint_leader(image: np.ndarray, box: np.ndarray, x: int, y: int, size_hw: t
     cv2.line(image, start, end, colour, 1, cv2.LINE_AA)
 
 
-def _paint_status(image: np.ndarray, status: Status, time_s: float, model: ActionModel | None) -> int:
-    """Paint the line; returns the row where it begins."""
-    h, w = image.shape[:2]
-    px = max(font_px((h, w)) - 2, 11)
+def _status_sprite(
+    size_hw: tuple[int, int], status: Status, time_s: float, model: ActionModel | None = None
+) -> Sprite | None:
+    """The status line for a picture of that size; what does not fit is left out, None where nothing does."""
+    h, w = size_hw
+    px = max(font_px(size_hw) - 2, 11)
     parts = status_parts(status, time_s)
     if model is not None and model.works_on_real_video is not None:
         parts.append(RENDERS_ONLY)
-    text = parts[0]
-    for part in parts[1:]:
-        if text_width(f"{text}  ·  {part}", px) > w - px:
-            break
-        text = f"{text}  ·  {part}"
-    sprite = panel(((text, ""),), px, width=w, alpha=0.6)
-    top = h - sprite.size_hw[0]
-    if top > line_height(px):
-        paste(image, sprite, 0, top)
-        return top
-    return h
+    text = ""
+    for part in parts:
+        longer = f"{text}  ·  {part}" if text else part
+        if text_width(longer, px) <= w - px:
+            text = longer
+    return panel(((text, ""),), px, width=w, alpha=0.65) if text and h > 3 * line_height(px) else None
 
 
 def _paint_alert(image: np.ndarray, message: str) -> None:

@@ -91,4 +91,5 @@ class Stats:
                 f"{f['label_delay_s_p95']:.2f} s)"
             )
         rate = f" in {f['seconds']:.1f} s" if f["seconds"] else ""
-        return f"{f['frames_drawn']} frames and {f['key_frames']} key frames{rate}"
+        frames = f"{f['frames_drawn']} frames and " if f["frames_drawn"] else ""
+        return f"{frames}{f['key_frames']} key frames{rate}"

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 PANEL: Colour = (24, 20, 18)
-PANEL_ALPHA = 0.72
+PANEL_ALPHA = 0.78
 
 
 @dataclass(frozen=True, eq=False, slots=True)

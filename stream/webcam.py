@@ -179,7 +179,7 @@ def _open(args: argparse.Namespace, window: bool) -> Source:
     try:
         return open_source("0")
     except UserError as error:
-        say(f"no camera ({error}); playing the bundled clip instead")
+        say(f"no camera ({str(error).split(': ', 1)[-1].split(';')[0]}); playing the bundled clip instead")
     # In a window the clip plays like a camera until it is closed; without one it is worked through once.
     return open_source("sample", live=window or args.live, loop=(window and not args.seconds) or args.loop)
 
