@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 
 from detector.errors import run_command
 from detector.slowfast.family import PaperNetwork, find_paper_network, paper_networks
@@ -29,18 +30,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def table_lines(rows: list[PaperNetwork]):
+def table_lines(rows: list[PaperNetwork]) -> Iterator[str]:
     """The table, line by line; counting a row takes up to a second, so lines come as they are ready."""
     from detector.slowfast.cost import count_cost
 
     widths = (max(len(HEADER[0]), *(len(row.name) for row in rows)), 20, 8, 5, 5, 5, 8, 7, 6, 6)
     yield _line(HEADER, widths)
     notes: list[str] = []
-    counted: dict = {}
     for row in rows:
         config = row.config
-        cost = counted.setdefault(config, None) or count_cost(config)
-        counted[config] = cost
+        cost = count_cost(config)
         diff = "" if row.gflops is None else f"{100 * (cost.gflops / row.gflops - 1):+.1f}%"
         if row.note:
             notes.append(f"* {row.name}: {row.note}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,6 +30,7 @@ class Cost:
         return self.multiply_adds / 1e9
 
 
+@cache
 def count_cost(config: SlowFastConfig, size_px: int = 256) -> Cost:
     """Count one square clip, with one person in it where the network is a detector.
 
