@@ -16,6 +16,8 @@ from detector.errors import UserError
 log = logging.getLogger(__name__)
 
 TIME_BASE = Fraction(1, 90_000)
+# Two pictures at one moment cannot be stored; the second is a millisecond later.
+MIN_STEP = 90
 # A fragment ends at each key frame: a killed process loses at most this much.
 KEY_FRAME_EVERY_S = 2.0
 # FFmpeg's numbers for video range and for BT.601 (SMPTE 170M).
@@ -58,7 +60,7 @@ class Mp4Writer:
         self._stream: Any = None
         self._size_hw = (0, 0)
         self._first_s: float | None = None
-        self._last_pts = -1
+        self._last_pts = -MIN_STEP
         self.pictures = 0
 
     def write(self, image: np.ndarray, time_s: float) -> None:
@@ -82,8 +84,7 @@ class Mp4Writer:
         # OpenCV rounds this conversion properly and is quicker at it than FFmpeg's default.
         planes = cv2.cvtColor(_fit_even(image, self._size_hw), cv2.COLOR_BGR2YUV_I420).astype(np.uint8, copy=False)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        # Two pictures at one moment cannot be stored; the second is a hair later.
-        frame.pts = max(round((time_s - self._first_s) / TIME_BASE), self._last_pts + 90)
+        frame.pts = max(round((time_s - self._first_s) / TIME_BASE), self._last_pts + MIN_STEP)
         frame.time_base = TIME_BASE
         self._last_pts = frame.pts
         self._mux(frame)
