@@ -153,7 +153,9 @@ def write_camera(path: Path, video: str, seconds: float = 16.0, size_hw: tuple[i
 class Server:
     """`python -m demo` in a process of its own."""
 
-    def __init__(self, arguments: Sequence[str], command: Sequence[str] = ("-m", "demo"), timeout_s: float = 180) -> None:
+    def __init__(
+        self, arguments: Sequence[str], command: Sequence[str] = ("-m", "demo"), timeout_s: float = 180,
+    ) -> None:
         """
         Args:
             arguments: of the command.
@@ -163,15 +165,16 @@ class Server:
         Raises:
             UserError: it ended, or gave no link; with what it said.
         """
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the server)
         self.process = subprocess.Popen(
             [sys.executable, *command, "--port", "0", *arguments], stderr=self._log, stdout=self._log,
         )
         give_up_s = time.monotonic() + timeout_s
         while not (found := re.search(r"^open (\S+)", self.said(), re.MULTILINE)):
             if self.process.poll() is not None or time.monotonic() > give_up_s:
+                said = self.said().strip()
                 self.close()
-                raise UserError(f"the server did not start: {self.said().strip().splitlines()[-1:]}")
+                raise UserError(f"the server did not start: {said}")
             time.sleep(0.1)
         self.url = found.group(1)
 
@@ -210,6 +213,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._log.close()
 
     def __enter__(self) -> Server:
         return self

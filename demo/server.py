@@ -218,9 +218,10 @@ def _add_routes(app: FastAPI, backend: Backend) -> None:
 
 async def serve_line(backend: Backend, socket: WebSocket, tab: str) -> None:
     """Serve a page's line until it ends, then free what the page left, unless it comes back soon."""
-    origin, host = socket.headers.get("origin", ""), socket.headers.get("host", "")
-    # Another site's page can open sockets to us, but cannot hide where it came from.
-    if urlsplit(origin).netloc != host or not visitor_of(socket.scope) or not TOKEN.fullmatch(tab):
+    origin = urlsplit(socket.headers.get("origin", "")).netloc
+    # Another site's page can open sockets to us, but can neither hide where it came from nor set a proxy's header.
+    ours = {socket.headers.get("host"), socket.headers.get("x-forwarded-host")}
+    if not origin or origin not in ours or not visitor_of(socket.scope) or not TOKEN.fullmatch(tab):
         await socket.close(1008)
         return
     await socket.accept()

@@ -1,0 +1,167 @@
+"""A live viewing: newest picture wins, slow pages get fewer, and the end frees everything, however it comes."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+from demo_fakes import fake_pool, picture
+
+from demo.choices import Choices
+from demo.viewing import MAX_UNSHOWN, Viewing, decode_jpeg, encode_jpeg, jpeg_size
+from detector.errors import UserError
+from stream.sources import PushSource
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (240, 320), (333, 77)])
+def test_the_size_of_a_jpeg_is_read_from_its_header(size_hw):
+    data = jpeg(np.zeros((*size_hw, 3), np.uint8))
+    assert jpeg_size(data) == size_hw
+    assert decode_jpeg(data).shape[:2] == size_hw
+
+
+def test_a_jpeg_that_would_fill_the_memory_is_refused_by_its_header():
+    data = bytearray(jpeg(np.zeros((16, 16, 3), np.uint8)))
+    at = data.index(b"\xff\xc0")
+    data[at + 5:at + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(UserError, match="65535x65535"):
+        decode_jpeg(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n" + bytes(50), b"\xff\xd8\xff\xff\xff", bytes(99)]
+)
+def test_what_is_not_a_jpeg_is_refused(data):
+    with pytest.raises(UserError):
+        decode_jpeg(data)
+
+
+def test_large_pictures_are_sent_smaller():
+    assert jpeg_size(encode_jpeg(np.zeros((1080, 1920, 3), np.uint8))) == (720, 1280)
+
+
+class Stage:
+    """A viewing with a pushing camera, and a wait for what it gives."""
+
+    def __init__(self, **choices) -> None:
+        self.pool, self.source = fake_pool(), PushSource("test")
+        self.woken = threading.Event()
+        wanted = Choices("fake", 0.5, **choices)
+        self.viewing = Viewing(self.source, self.pool.lease("fake"), wanted, wake=self.woken.set)
+        self.time_s = 0.0
+
+    def push(self, x: float = 0.3) -> None:
+        self.time_s += 1 / 15
+        self.source.push(picture(x), self.time_s)
+
+    def take(self, timeout_s: float = 20.0):
+        """Push until a picture comes."""
+        give_up = time.monotonic() + timeout_s
+        while time.monotonic() < give_up:
+            self.push()
+            self.woken.wait(0.07)
+            self.woken.clear()
+            taken = self.viewing.take()
+            if taken is not None:
+                return taken
+        raise AssertionError("no picture came")
+
+    def until(self, condition) -> None:
+        for _ in range(300):
+            taken = self.viewing.take()
+            if taken is not None:
+                self.viewing.shown()
+            if condition():
+                return
+            self.push()
+            time.sleep(0.05)
+        raise AssertionError("it did not come about")
+
+    def close(self) -> None:
+        assert self.viewing.close()
+        self.pool.close()
+
+
+@pytest.fixture
+def stage():
+    stage = Stage()
+    yield stage
+    stage.close()
+
+
+def test_people_and_actions_come_back_with_the_picture(stage):
+    stage.until(lambda: any(p["actions"] for p in stage.viewing.status()["people"]))
+    (person,) = stage.viewing.status()["people"]
+    # The figure stands in the left half: see the fake engine.
+    assert [name for name, _ in person["actions"]] == ["walk", "stand"]
+
+
+def test_a_page_that_shows_nothing_is_sent_nothing_more(stage):
+    for _ in range(MAX_UNSHOWN):
+        stage.take()
+    for _ in range(5):
+        stage.push()
+        time.sleep(0.05)
+    assert stage.viewing.take() is None
+    stage.viewing.shown()
+    assert stage.take() is not None
+
+
+def test_a_higher_threshold_makes_labels_vanish_and_then_people(stage):
+    stage.until(lambda: any(p["actions"] for p in stage.viewing.status()["people"]))
+    stage.viewing.choose(Choices("fake", 0.5, 0.99))
+    stage.until(lambda: [p["actions"] for p in stage.viewing.status()["people"]] == [[]])
+    stage.viewing.choose(Choices("fake", 0.95, 0.99))
+    stage.until(lambda: stage.viewing.status()["people"] == [])
+
+
+def test_the_end_of_the_camera_ends_the_viewing_and_frees_its_model(stage):
+    stage.take()
+    stage.source.end()
+    stage.until(lambda: stage.viewing.ended)
+    assert stage.viewing.error is None
+    assert stage.pool.users == 0
+
+
+def test_closing_leaves_no_thread_and_no_lease():
+    before = threading.active_count()
+    stage = Stage()
+    stage.take()
+    stage.close()
+    assert stage.pool.users == 0
+    assert threading.active_count() <= before
+
+
+def test_a_camera_that_fails_is_told_without_internals():
+    class Broken(PushSource):
+        def __iter__(self):
+            raise RuntimeError("secret /etc/path")
+            yield
+
+    pool = fake_pool()
+    viewing = Viewing(Broken("x"), pool.lease("fake"), Choices("fake", 0.5))
+    for _ in range(200):
+        if viewing.ended:
+            break
+        time.sleep(0.05)
+    assert viewing.ended
+    assert "secret" not in (viewing.error or "")
+    assert viewing.close()
+    assert pool.users == 0
+    pool.close()
+
+
+def test_choices_that_do_not_fit_the_model_free_what_was_lent():
+    pool, source = fake_pool(), PushSource("x")
+    with pytest.raises(UserError, match="fly"):
+        Viewing(source, pool.lease("fake"), Choices("fake", 0.5, actions=("fly",)))
+    assert pool.users == 0
+    assert not source.push(picture(0.5))
+    pool.close()
