@@ -42,9 +42,7 @@ class SpatialConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B, C, T, H, W] → Tensor[B, C', T, H', W']."""
-        t = x.shape[2]
-        y = self.conv(x.transpose(1, 2).flatten(0, 1))
-        return y.unflatten(0, (-1, t)).transpose(1, 2)
+        return _unfold_time(self.conv(_fold_time(x.transpose(1, 2))), x.shape[2])
 
 
 class TemporalConv(nn.Module):
@@ -57,7 +55,9 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B, C, T, H, W] → Tensor[B, C', T', H, W]."""
-        return self.conv(x.flatten(3)).unflatten(3, x.shape[3:])
+        _, c, t, h, w = (int(n) for n in x.shape)
+        y = self.conv(x.reshape(-1, c, t, h * w))
+        return y.reshape(-1, int(y.shape[1]), int(y.shape[2]), h, w)
 
 
 class StackedConv(nn.Module):
@@ -71,10 +71,10 @@ class StackedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B, C, T, H, W] → Tensor[B, C', T, H', W']."""
-        t = x.shape[2]
+        t = int(x.shape[2])
         padded = F.pad(x, (0, 0, 0, 0, self.border, self.border)).transpose(1, 2)
         stacked = torch.cat([padded[:, k : k + t] for k in range(self.taps)], 2)
-        return self.conv(stacked.flatten(0, 1)).unflatten(0, (-1, t)).transpose(1, 2)
+        return _unfold_time(self.conv(_fold_time(stacked)), t)
 
 
 class PackedStem(nn.Module):
@@ -112,6 +112,17 @@ class PackedStem(nn.Module):
         y = F.max_pool2d(F.relu(self.conv(stacked.flatten(0, 1))), 3, 2, 1)
         y = y.unflatten(1, (self.group, -1)).unflatten(0, (-1, positions))  # B, positions, group, C', h, w
         return y.flatten(1, 2).transpose(1, 2)
+
+
+# Sizes are written into the graph as numbers, all but the batch: a graph that computes its shapes is slow to build.
+def _fold_time(x: Tensor) -> Tensor:
+    """Tensor[B, T, C, H, W] → Tensor[B * T, C, H, W]."""
+    return x.reshape(-1, *(int(n) for n in x.shape[2:]))
+
+
+def _unfold_time(x: Tensor, frames: int) -> Tensor:
+    """Tensor[B * T, C, H, W] → Tensor[B, C, T, H, W]."""
+    return x.reshape(-1, int(frames), *(int(n) for n in x.shape[1:])).transpose(1, 2)
 
 
 def _conv2d(conv: nn.Conv3d, weight: Tensor, stride: object, padding: object, dilation: object) -> nn.Conv2d:

@@ -1,0 +1,73 @@
+"""What a machine cannot run is said in one line that names the cure."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from detector.errors import UserError
+from engine_build import targets
+
+
+def test_a_missing_library_names_its_install_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(UserError, match="pip install tensorrt pycuda"):
+        targets.require("tensorrt")
+
+
+def test_a_library_that_lacks_its_own_libraries_names_them(monkeypatch, tmp_path):
+    (tmp_path / "nncf.py").write_text("import onnx_of_nobody\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "nncf", raising=False)
+    with pytest.raises(UserError, match=r"nncf: needs onnx_of_nobody, .* run: pip install nncf"):
+        targets.require("nncf")
+
+
+def test_a_library_that_does_not_load_says_why(monkeypatch, tmp_path):
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(UserError, match=r"libnvinfer.so.10.*run: pip install"):
+        targets.require("tensorrt")
+
+
+@pytest.mark.parametrize("target", targets.NEEDS_GPU)
+def test_without_a_gpu_its_targets_are_refused_in_one_line(monkeypatch, target):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="needs an NVIDIA GPU") as caught:
+        targets.choose_target(target)
+    assert "--target openvino" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "installed", "expected"),
+    [
+        (False, {"openvino"}, "openvino"),
+        (False, set(), "torch"),
+        (True, {"openvino"}, "torch_cuda"),
+        (True, {"tensorrt"}, "torch_cuda"),
+        (True, {"tensorrt", "pycuda"}, "tensorrt"),
+        (True, {"tensorrt_rtx", "pycuda"}, "tensorrt_rtx"),
+    ],
+)
+def test_auto_takes_the_fastest_that_is_here(monkeypatch, gpu, installed, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(targets, "has", installed.__contains__)
+    assert targets.choose_target("auto") == expected
+
+
+@pytest.mark.parametrize(
+    ("bf16", "target", "expected"),
+    [(True, "openvino", "bf16"), (False, "openvino", "fp32"), (True, "torch", "fp32"), (True, "tensorrt", "fp16")],
+)
+def test_auto_precision_never_needs_calibration(monkeypatch, bf16, target, expected):
+    monkeypatch.setattr(targets, "cpu_has_bf16", lambda: bf16)
+    assert targets.choose_precision(target, "auto") == expected
+
+
+def test_library_and_device_are_named():
+    assert targets.library_version("torch").startswith("torch ")
+    assert targets.device_name("openvino").startswith("cpu ")
