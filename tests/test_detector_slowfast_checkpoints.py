@@ -17,6 +17,7 @@ from detector.slowfast.checkpoints import infer_config
 from detector.slowfast.containers import read_weights_file
 from detector.slowfast.naming import native_name
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 THIN = {"width": 8, "beta_inv": 4}
 NAMINGS = ["pyslowfast", "pytorchvideo", "caffe2"]
 

@@ -15,6 +15,7 @@ from detector.slowfast.__main__ import main, table_lines
 from detector.slowfast.cost import count_cost
 from detector.slowfast.family import find_paper_network, paper_networks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROWS = {row.name: row for row in paper_networks()}
 TWO_PERCENT = 0.02
 # Rows whose cost is not the paper's, with what it is instead and the paper's own arithmetic against it.

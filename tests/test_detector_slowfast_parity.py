@@ -12,6 +12,7 @@ pytest.importorskip("pytorchvideo")
 from pytorchvideo.models.resnet import create_resnet, create_resnet_with_roi_head
 from pytorchvideo.models.slowfast import create_slowfast, create_slowfast_with_roi_head
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOLERANCE = 1e-5
 # The paper's width once in every run; the other networks are thin by default and as wide as published with -m slow.
 WIDTHS = [16, pytest.param(64, marks=pytest.mark.slow)]
