@@ -32,8 +32,9 @@ from stream.handoff import Closed, Handoff
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-# Niceness (0 normal, 19 lowest): drawing and capture stay at 0, boxes are wanted sooner than labels.
-DETECTOR_NICE, ENGINE_NICE = 4, 10
+# Niceness (0 normal, 19 lowest) of both workers; capture, drawing and writing stay at 0. It is the same for both,
+# because OpenVINO's threads serve detector and network alike and keep the niceness of whoever started them.
+WORKER_NICE = 10
 # People that a tube network is given at once; more go in turns, so that memory stays bounded in a crowd.
 TUBES_AT_ONCE = 8
 # Frame sizes that an engine is built for; a stream of yet another size is fitted into the closest of them.
@@ -136,8 +137,8 @@ class Session:
         self._sizes: list[tuple[int, int]] = []
         self._person_threshold: float | None = None
         self._lock = threading.Lock()
-        self._detector_worker = Worker("detector", DETECTOR_NICE)
-        self._engine_worker = Worker("engine", ENGINE_NICE)
+        self._detector_worker = Worker("detector", WORKER_NICE)
+        self._engine_worker = Worker("engine", WORKER_NICE)
 
     @property
     def engine_name(self) -> str:

@@ -219,7 +219,7 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     spec = spec.strip()
     if spec == "sample":
         if not SAMPLE.exists():
-            raise UserError(f"the bundled clip is missing ({SAMPLE}); run: python -m stream.samples")
+            raise UserError(f"the bundled clip is missing; run: python -m detector.data.render_sample {SAMPLE}")
         return VideoFile(SAMPLE, live=live, loop=loop, name="sample")
     if spec.isdigit() or spec.startswith("/dev/"):
         return open_camera(spec)

@@ -1,1 +1,1 @@
-"""The bundled clip, `sample.mp4`, and the command that makes it: `python -m stream.samples`."""
+"""The bundled clip, `sample.mp4`; made by `python -m detector.data.render_sample stream/samples/sample.mp4`."""
