@@ -175,7 +175,12 @@ def load_action_model(model: ActionModel, path: Path | None):
         return create_network(model.network, seed=0).eval()
     if is_action_model_file(path):
         return read_action_model(path)[1]
-    return load_network(path, config=model.network)
+    try:
+        return load_network(path, config=model.network)
+    except UserError as error:
+        if path.parent == cache_dir():
+            raise UserError(f"{error}; delete the file and run: python -m detector.weights fetch {model.name}") from None
+        raise UserError(f"{error} (read as {model.name}, by its name; rename it if it is another network)") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

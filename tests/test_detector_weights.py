@@ -135,7 +135,7 @@ def test_unknown_weights_without_names_for_their_classes_are_refused(tmp_path):
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "SLOWFAST_8x8_R50_DETECTION.pyth"
     save_state(create_network(dataclasses.replace(TINY, num_classes=80), seed=2), path)
-    with pytest.raises(UserError, match="expected") as caught:
+    with pytest.raises(UserError, match=r"expected.*read as slowfast_8x8_r50, by its name") as caught:
         load_action_model(*resolve_action_model(str(path)))
     assert "\n" not in str(caught.value)
 
@@ -188,6 +188,12 @@ def test_with_nothing_trained_it_says_how_to_get_weights(cache):
 def test_what_is_not_here_says_so(cache, name, message):
     with pytest.raises(UserError, match=message):
         resolve_action_model(name)
+
+
+def test_a_wrong_file_in_the_cache_says_how_to_get_the_right_one(cache):
+    put(cache, "slowfast_8x8_r50")
+    with pytest.raises(UserError, match=r"delete the file and run: python -m detector\.weights fetch slowfast_8x8_r50"):
+        load_action_model(*resolve_action_model())
 
 
 def test_a_half_fetched_file_does_not_count_as_cached(cache):
