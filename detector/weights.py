@@ -179,7 +179,8 @@ def load_action_model(model: ActionModel, path: Path | None):
         return load_network(path, config=model.network)
     except UserError as error:
         if path.parent == cache_dir():
-            raise UserError(f"{error}; delete the file and run: python -m detector.weights fetch {model.name}") from None
+            again = f"delete the file and run: python -m detector.weights fetch {model.name}"
+            raise UserError(f"{error}; {again}") from None
         raise UserError(f"{error} (read as {model.name}, by its name; rename it if it is another network)") from None
 
 
