@@ -77,41 +77,47 @@ class StackedConv(nn.Module):
         return _unfold_time(self.conv(_fold_time(stacked)), t)
 
 
-class PackedStem(nn.Module):
-    """The fast stem, `group` output frames at a time, as one 2-D convolution.
+class PairedStem(nn.Module):
+    """The fast stem, two output frames at a time: a 6x7x7 convolution to 16 channels with temporal stride 2.
 
-    A 5x7x7 convolution from 3 to 8 channels leaves most of a vector unit idle: 3 channels are padded to 4, 8 outputs
-    fill half of 16 lanes. Two neighbouring output frames see 6 input frames: stacked they are 18 channels, and the
-    two times 8 outputs fill 16 lanes. The frames that only one of the two sees meet zeros in the other's kernel.
+    A 5x7x7 convolution to 8 channels fills half of 16 lanes. Two neighbouring output frames see 6 input frames; the
+    frame that only one of them sees meets zeros in the other's kernel. A fifth more products, half the lanes idle
+    before and none after.
     """
 
-    def __init__(self, stem: Stem, group: int = 2) -> None:
+    def __init__(self, stem: Stem) -> None:
         """
         Args:
             stem: with its batch norm folded.
-            group: output frames per position.
         """
         super().__init__()
         conv = stem.conv
-        self.group, self.taps, self.border = group, conv.kernel_size[0] + group - 1, int(conv.padding[0])
         c_out, c_in, t, kh, kw = conv.weight.shape
-        weight = conv.weight.new_zeros(group, c_out, self.taps, c_in, kh, kw)
-        for g in range(group):
-            weight[g, :, g : g + t] = conv.weight.transpose(1, 2)
-        self.conv = nn.Conv2d(self.taps * c_in, group * c_out, (kh, kw), conv.stride[1:], conv.padding[1:])  # type: ignore[arg-type]
-        self.conv.weight = nn.Parameter(weight.reshape(group * c_out, self.taps * c_in, kh, kw), requires_grad=False)
+        weight = conv.weight.new_zeros(2, c_out, c_in, t + 1, kh, kw)
+        for g in range(2):
+            weight[g, :, :, g : g + t] = conv.weight
+        self.border = int(conv.padding[0])
+        self.conv = nn.Conv3d(
+            c_in, 2 * c_out, (t + 1, kh, kw), (2, *conv.stride[1:]), (self.border, *conv.padding[1:])  # type: ignore
+        )
+        self.conv.weight = nn.Parameter(weight.flatten(0, 1), requires_grad=False)
         assert conv.bias is not None
-        self.conv.bias = nn.Parameter(conv.bias.repeat(group), requires_grad=False)
+        self.conv.bias = nn.Parameter(conv.bias.repeat(2), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tensor[B, C, T, H, W] → Tensor[B, C', T, ceil(H / 4), ceil(W / 4)]; T is a multiple of the group."""
-        positions = x.shape[2] // self.group
-        padded = F.pad(x, (0, 0, 0, 0, self.border, self.border)).transpose(1, 2)
-        last = (positions - 1) * self.group + 1
-        stacked = torch.cat([padded[:, k : k + last : self.group] for k in range(self.taps)], 2)
-        y = F.max_pool2d(F.relu(self.conv(stacked.flatten(0, 1))), 3, 2, 1)
-        y = y.unflatten(1, (self.group, -1)).unflatten(0, (-1, positions))  # B, positions, group, C', h, w
-        return y.flatten(1, 2).transpose(1, 2)
+        """Tensor[B, C, T, H, W] → Tensor[B, C', T, ceil(H / 4), ceil(W / 4)]; T is even."""
+        y = F.max_pool3d(F.relu(self.conv(x)), (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        c, t, h, w = (int(n) for n in y.shape[1:])
+        # Channels are (which of the two frames, channel): B, 2, C', T / 2, h, w → B, C', T / 2, 2, h, w
+        return y.reshape(-1, 2, c // 2, t, h, w).permute(0, 2, 3, 1, 4, 5).reshape(-1, c // 2, 2 * t, h, w)
+
+
+def pair_fast_stem(network: nn.Module) -> None:
+    """Replace the fast pathway's stem by its paired form, where it has the paper's 5 temporal taps."""
+    stems = network.get_submodule("s1")
+    stem = getattr(stems, "pathway1_stem", None)
+    if isinstance(stem, Stem) and stem.conv.kernel_size[0] == 5 and stem.conv.stride[0] == 1:
+        stems.pathway1_stem = PairedStem(stem)
 
 
 # Sizes are written into the graph as numbers, all but the batch: a graph that computes its shapes is slow to build.

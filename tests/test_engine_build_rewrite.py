@@ -11,7 +11,7 @@ from torch import nn
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import ActionNetwork, create_network
 from engine_build.graphs import TrunkGraph, fold_batch_norms
-from engine_build.rewrite import PackedStem, to_2d
+from engine_build.rewrite import PairedStem, pair_fast_stem, to_2d
 
 
 def network_with_statistics(**more) -> ActionNetwork:
@@ -62,13 +62,24 @@ def test_the_2d_form_equals_the_3d_network(more):
         assert_same(graph(frames(2)), expected)
 
 
-@pytest.mark.parametrize("group", [1, 2, 4])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_packed_stem_equals_the_stem(group, batch):
+@pytest.mark.parametrize("t", [2, 8])
+def test_the_paired_stem_equals_the_stem(t, batch):
     network = network_with_statistics()
     stem = copy.deepcopy(network.s1.pathway1_stem)
-    x = torch.randn(batch, 3, 8, 37, 50, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(batch, 3, t, 37, 50, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = stem(x)
         fold_batch_norms(stem)
-        assert_same(PackedStem(stem, group)(x), expected)
+        assert_same(PairedStem(stem)(x), expected)
+
+
+@pytest.mark.parametrize("more", VARIANTS, ids=str)
+def test_a_network_with_a_paired_stem_is_the_same_network(more):
+    network = network_with_statistics(**more)
+    with torch.inference_mode():
+        expected = network.forward_trunk(frames(2))
+        graph = TrunkGraph(network)
+        pair_fast_stem(graph.network)
+        assert any(isinstance(m, PairedStem) for m in graph.modules()) is (more.get("pathways") != "slow")
+        assert_same(graph(frames(2)), expected)
