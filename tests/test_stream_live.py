@@ -31,14 +31,6 @@ def run(source, session, options=None, act=lambda update: None, stop=lambda upda
     return updates
 
 
-def paced(gate: threading.Semaphore):
-    """Makes a source wait for the gate before each frame."""
-    def before(index):
-        assert gate.acquire(timeout=BOUND_S)
-
-    return before
-
-
 def feed(source: PushSource, gap_s: float, stop: threading.Event, fps: float = 10.0):
     """Push frames until told to stop; media time runs at `fps`, whatever the pace."""
     def push():
@@ -74,34 +66,35 @@ def test_pushed_frames_come_back_with_boxes_and_labels():
 
 
 def test_a_slow_engine_skips_key_frames_counts_them_and_never_falls_behind():
-    release = threading.Event()
-    engine = FakeEngine(before=lambda call: release.wait(BOUND_S) if call == 0 else None)
-    session, _, _ = fake_session(engine=engine)
-    gate = threading.Semaphore(0)
-    frames = grey_frames(60)
-    source = ListSource(frames, live=True, before=paced(gate))
-    state = {"shown": 0}
+    entered, release, again = threading.Event(), threading.Event(), threading.Event()
+    state = {"first": 0}
 
-    def act(update):
-        state["shown"] += update.frame is not None
-        if not release.is_set() and engine_waiting(engine, session) and update.frame is not None \
-                and update.frame.index >= 40:
+    def compute(call):
+        (again if call else entered).set()
+        if call == 0:
+            assert release.wait(BOUND_S)
+
+    def before(index):
+        """Slowly until the engine has its first clip; then forty frames while it computes; then its next clip."""
+        if not entered.is_set():
+            entered.wait(0.02)
+            state["first"] = index
+        elif index == state["first"] + 40:
             release.set()
-        gate.release()
+            assert again.wait(BOUND_S)
+        elif index > state["first"] + 45:
+            source.close()
 
-    gate.release(2)
+    session, _, _ = fake_session(engine=FakeEngine(before=compute))
+    frames = [f for i in range(4) for f in grey_frames(250)]
+    frames = [type(f)(f.image, i, i / 10) for i, f in enumerate(frames)]
+    source = ListSource(frames, live=True, before=before)
     with session:
-        updates = run(source, session, Options(every_s=0.1), act)
-    results = [r for u in updates for r in u.results]
-    assert state["shown"] == 60
-    # While the first clip was computed forty frames came; the next clip is a fresh one, not the second oldest.
-    assert len(results) >= 2
-    assert results[1].frame_index >= 35
-    assert results[1].drops.clips >= 30
-
-
-def engine_waiting(engine, session):
-    return session.engine_name != ""
+        updates = run(source, session, Options(every_s=0.1))
+    first, second = [r for u in updates for r in u.results][:2]
+    # The clip after the slow one is a fresh one, not the second oldest; what lies between is counted.
+    assert second.frame_index >= state["first"] + 36
+    assert second.drops.clips == second.frame_index - first.frame_index - 1
 
 
 def test_a_slow_consumer_loses_pictures_and_they_are_counted():
