@@ -11,6 +11,7 @@ import pytest
 from detector.evaluation.people import evaluate, read_labels, total
 from detector.person import ssdlite
 from detector.person.ssdlite import SsdliteDetector
+from detector.types import Boxes
 
 MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 
@@ -108,6 +109,17 @@ def test_boxes_lie_inside_pictures_of_any_size(detector, size_hw):
     assert (boxes.xyxy >= 0).all()
     assert (boxes.xyxy <= [w, h, w, h]).all()
     assert (np.diff(boxes.score) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("small", "score", "kept"),
+    [((150, 150, 180, 220), 0.5, 1), ((150, 150, 180, 220), 0.9, 2), ((280, 150, 330, 220), 0.5, 2),
+     ((100, 100, 250, 400), 0.5, 2)],
+    ids=["a limb", "surely someone", "half outside", "not small"],
+)
+def test_a_limb_of_someone_large_is_nobody(small, score, kept):
+    boxes = ssdlite._without_parts(Boxes(np.array([(100, 100, 300, 500), small], np.float32), np.array([0.95, score])))
+    assert len(boxes) == kept
 
 
 def test_the_threshold_may_change_while_running(detector):

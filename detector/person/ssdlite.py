@@ -28,6 +28,8 @@ SAME_PERSON_IOU = 0.5
 MAX_CROPS = 8
 # A box nearer to a crop's edge than this part of its side counts as cut.
 EDGE_OF_CROP = 0.01
+# From close by, an arm or a leg looks like someone small: inside a far larger person it takes this score to be one.
+PART_SCORE, PART_OF_AREA, PART_INSIDE = 0.7, 0.2, 0.8
 
 
 def graph_path() -> Path | None:
@@ -150,4 +152,15 @@ def _suppress(xyxy: np.ndarray, score: np.ndarray, threshold: float) -> Boxes:
         return Boxes.empty()
     xywh = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
     best = np.asarray(cv2.dnn.NMSBoxes(xywh.tolist(), score.tolist(), 0.0, SAME_PERSON_IOU)).reshape(-1)
-    return Boxes(xyxy[best], score[best])
+    return _without_parts(Boxes(xyxy[best], score[best]))
+
+
+def _without_parts(boxes: Boxes) -> Boxes:
+    """Drop boxes that are rather a limb of someone large."""
+    if not len(boxes):
+        return boxes
+    inner, outer = boxes.xyxy[:, None], boxes.xyxy[None]
+    shared = (np.minimum(inner[..., 2:], outer[..., 2:]) - np.maximum(inner[..., :2], outer[..., :2])).clip(0).prod(-1)
+    area = np.maximum((boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(-1), 1e-6)
+    is_part = (shared > PART_INSIDE * area[:, None]) & (area[:, None] < PART_OF_AREA * area[None])
+    return boxes[~(is_part.any(1) & (boxes.score < PART_SCORE))]
