@@ -154,12 +154,13 @@ class Server:
     """`python -m demo` in a process of its own."""
 
     def __init__(
-        self, arguments: Sequence[str], command: Sequence[str] = ("-m", "demo"), timeout_s: float = 180,
+        self, arguments: Sequence[str], command: Sequence[str] = ("-m", "demo"), port: int = 0, timeout_s: float = 180,
     ) -> None:
         """
         Args:
             arguments: of the command.
             command: what Python runs.
+            port: to listen at; 0 for a free one.
             timeout_s: to wait for its link.
 
         Raises:
@@ -167,7 +168,7 @@ class Server:
         """
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the server)
         self.process = subprocess.Popen(
-            [sys.executable, *command, "--port", "0", *arguments], stderr=self._log, stdout=self._log,
+            [sys.executable, *command, "--port", str(port), *arguments], stderr=self._log, stdout=self._log,
         )
         give_up_s = time.monotonic() + timeout_s
         while not (found := re.search(r"^open (\S+)", self.said(), re.MULTILINE)):

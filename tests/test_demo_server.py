@@ -56,6 +56,16 @@ def upload(client, data, name="clip.mp4", tab=TAB):
     return client.post("/upload", content=data, headers={"x-tab": tab, "x-file-name": name})
 
 
+def hang_up(line, until) -> None:
+    """Leave, and wait for what the server does then: the client's event loop ends with its `with` block."""
+    line.close()
+    for _ in range(200):
+        if until():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server did not notice")
+
+
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(app_and_backend):
     client = TestClient(app_and_backend[0])
     cookie = client.get("/").headers["set-cookie"]
@@ -175,10 +185,11 @@ def test_strangers_without_the_cookie_get_no_line(app_and_backend):
         pass
 
 
-def test_a_proxy_may_say_under_which_name_the_page_is_known(visit):
+def test_a_proxy_may_say_under_which_name_the_page_is_known(visit, backend):
     named = {"origin": "https://demo.example", "x-forwarded-host": "demo.example"}
     with visit().websocket_connect(LINE + TAB, headers=named) as line:
         assert line.receive_json()["event"] == "hello"
+        hang_up(line, lambda: TAB not in backend.tabs)
 
 
 def test_the_page_gets_its_line_and_leaving_deletes_its_files(visit, backend, clip, monkeypatch):
@@ -189,10 +200,5 @@ def test_the_page_gets_its_line_and_leaving_deletes_its_files(visit, backend, cl
     with client.websocket_connect(LINE + tab, headers={"origin": ORIGIN}) as line:
         assert line.receive_json()["event"] == "hello"
         assert path.exists()
-        line.close()
-        # The client's event loop ends with the block, and the server's part must run in it.
-        for _ in range(100):
-            if not path.exists():
-                break
-            time.sleep(0.05)
+        hang_up(line, lambda: not path.exists())
     assert not path.exists()

@@ -1,0 +1,291 @@
+"""The demo in a real browser: headless Chromium with a fake camera, driven by Playwright.
+
+Skips where there is no Chromium, unless REQUIRE_BROWSER=1.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from demo_fakes import write_video, write_y4m
+
+from demo.measure import CHROMIUM, Server, launch
+
+REQUIRED = os.environ.get("REQUIRE_BROWSER") == "1"
+if not REQUIRED:
+    pytest.importorskip("playwright")
+    pytest.importorskip("gradio")
+    if not any(os.path.exists(path) for path in CHROMIUM):
+        pytest.skip("no Chromium here; REQUIRE_BROWSER=1 makes this a failure", allow_module_level=True)
+sync_api = importlib.import_module("playwright.sync_api")
+expect = sync_api.expect
+
+FAKE_SERVER = (str(Path(__file__).with_name("demo_fakes.py")),)
+# Left half: walking; right half: sitting (see the fake engine).
+WALK_THEN_SIT = [0.3] * 45 + [0.7] * 45
+MEDIA = Path(__file__).resolve().parent.parent.parent / "shared" / "media"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def browser(folder):
+    """A Chromium whose camera shows a figure that stays in the right half, mirrored by the page into the left."""
+    camera = write_y4m(folder / "camera.y4m", [0.7 + 0.02 * np.sin(i / 5) for i in range(63)])
+    with sync_api.sync_playwright() as playwright:
+        browser = launch(playwright, camera)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server(["--visitors", "2"], FAKE_SERVER) as server:
+        yield server
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens pages, each in a browser profile of its own; checks in the end that nothing went wrong in them."""
+    contexts, troubles = [], []
+
+    def open_page(url: str, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(f"script error: {error}"))
+        page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else troubles.append(r.url))
+        page.goto(url)
+        expect(page.locator("#live-start")).to_be_visible(timeout=30_000)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def health(server) -> dict[str, int]:
+    with urllib.request.urlopen(server.url + "/healthz", timeout=10) as answer:
+        return json.load(answer)
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come about"
+        time.sleep(0.1)
+
+
+def colourful_pixels(page) -> int:
+    """Pixels of the returned picture that are neither grey nor red, as only drawn boxes are."""
+    return page.evaluate("""() => {
+      const canvas = document.getElementById("live-view");
+      const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4)
+        if (Math.max(data[i + 1], data[i + 2]) - data[i] > 40) count++;
+      return count;
+    }""")
+
+
+def set_number(page, control: str, value: float) -> None:
+    box = page.locator(f"#{control} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def start(page) -> None:
+    page.click("#live-start")
+    page.wait_for_function("window.demo.pictures > 3", timeout=30_000)
+
+
+def test_boxes_and_labels_come_back_and_follow_the_thresholds(server, open_page):
+    page = open_page(server.url)
+    start(page)
+    people = page.locator("#live-people")
+    # The page mirrors: the figure on the right of the camera's picture walks in the left half.
+    expect(people).to_contain_text(re.compile(r"Person \d+ walk 0\.9\d, stand 0\.4\d"), timeout=30_000)
+    wait_until(lambda: colourful_pixels(page) > 100)
+    expect(page.locator("#live-status")).to_contain_text("fake fp32")
+    expect(page.locator("#live-status")).to_contain_text("behind")
+    page.locator("#live-mirror").uncheck()
+    expect(people).to_contain_text("sit 0.8", timeout=20_000)
+    page.locator("#recommended input").uncheck()
+    set_number(page, "action", 0.99)
+    expect(people).to_contain_text("nothing over the threshold")
+    set_number(page, "action", 0.3)
+    expect(people).to_contain_text("stand 0.4")
+    set_number(page, "person", 0.95)
+    expect(people).to_be_empty()
+    wait_until(lambda: colourful_pixels(page) == 0)
+    page.click("#live-stop")
+    expect(page.locator("#live-note")).to_have_text("Stopped.")
+    wait_until(lambda: health(server)["watching"] == 0)
+
+
+def test_synced_display_can_be_chosen_while_watching(server, open_page):
+    page = open_page(server.url)
+    start(page)
+    page.get_by_text("In step: picture waits for its labels").click()
+    page.wait_for_function("window.demo.status && window.demo.status.display === 'synced'", timeout=20_000)
+    shown = page.evaluate("window.demo.pictures")
+    page.wait_for_function(f"window.demo.pictures > {shown} + 5", timeout=20_000)
+
+
+def test_visitors_are_apart_limited_and_leave_nothing(server, open_page):
+    pages = [open_page(server.url) for _ in range(3)]
+    start(pages[0])
+    start(pages[1])
+    pages[2].click("#live-start")
+    expect(pages[2].locator("#live-note")).to_contain_text("please try again", timeout=20_000)
+    expect(pages[2].locator("#live-start")).to_be_visible()
+    # One visitor's threshold is not the other's.
+    set_number(pages[0], "person", 0.95)
+    expect(pages[0].locator("#live-people")).to_be_empty()
+    expect(pages[1].locator("#live-people")).to_contain_text("Person", timeout=20_000)
+    pages[0].close()
+    wait_until(lambda: health(server)["watching"] == 1)
+    start(pages[2])
+    for page in pages[1:]:
+        page.close()
+    wait_until(lambda: health(server)["watching"] == 0 and health(server)["pages"] == 0)
+
+
+def test_a_video_gets_a_timeline_a_table_and_downloads(server, open_page, folder, browser):
+    page = open_page(server.url)
+    page.get_by_role("tab", name="Video").click()
+    clip = write_video(folder / "my walk.mp4", WALK_THEN_SIT)
+    page.set_input_files("#video-file", clip)
+    video = page.locator("#video-result video")
+    expect(video).to_be_visible(timeout=60_000)
+    page.wait_for_function("document.querySelector('#video-result video').readyState >= 2", timeout=20_000)
+    assert page.evaluate("document.querySelector('#video-result video').duration") == pytest.approx(6, abs=0.2)
+    plot = page.locator("#video-timeline .js-plotly-plot")
+    expect(plot).to_be_visible(timeout=20_000)
+    expect(plot).to_contain_text("Person 1")
+    table = page.locator("#video-table")
+    for word in ("walk", "sit", "stand", "0:02.5"):
+        expect(table).to_contain_text(word)
+    # A click on a span takes the video there.
+    # Traces are in order of the time that they take: stand, sit, walk; sitting begins at 2.5 s.
+    page.wait_for_timeout(700)
+    span = page.locator("#video-timeline .trace.bars").nth(1).locator(".point path")
+    span.scroll_into_view_if_needed()
+    box = span.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function(
+        "Math.abs(document.querySelector('#video-result video').currentTime - 2.5) < 0.1", timeout=5_000
+    )
+    with page.expect_download() as download:
+        page.get_by_text("Answers (JSON lines)").click()
+    assert download.value.suggested_filename == "my walk_actions.jsonl"
+    lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    assert [line["people"][0]["actions"][0]["name"] for line in lines[1:]] == ["walk"] * 2 + ["sit"] * 3
+    with page.expect_download() as download:
+        page.get_by_text("Scores (AVA CSV)").click()
+    assert download.value.path().read_text().startswith("my walk,0000,")
+    address = server.url + "/" + video.get_attribute("src")
+    assert page.request.get(address).status == 200
+    stranger = browser.new_context()
+    assert stranger.request.get(address).status == 404
+    stranger.close()
+    # The timeline follows the controls without another run.
+    page.locator("#recommended input").uncheck()
+    set_number(page, "action", 0.9)
+    expect(table).not_to_contain_text("stand", timeout=10_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("notes.txt", b"hello " * 500, "not a video"),
+        ("huge.mp4", b"\x00\x00\x00\x20ftypisom" + bytes(5_100_000), "at most 5 MB"),
+    ],
+)
+def test_what_is_not_welcome_is_told_in_the_page(server, open_page, folder, name, content, says):
+    page = open_page(server.url)
+    page.get_by_role("tab", name="Video").click()
+    (folder / name).write_bytes(content)
+    page.set_input_files("#video-file", folder / name)
+    expect(page.locator("#video-upload")).to_contain_text(says, timeout=20_000)
+
+
+@pytest.mark.slow
+def test_a_long_video_can_be_cancelled(server, open_page, folder):
+    page = open_page(server.url)
+    page.get_by_role("tab", name="Video").click()
+    page.set_input_files("#video-file", write_video(folder / "long.mp4", [0.3] * 880, size_hw=(360, 480)))
+    expect(page.locator("#video-progress progress")).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#video-progress")).to_contain_text("Cancelled", timeout=20_000)
+    expect(page.locator("#video-result video")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_the_page_goes_on_when_the_server_is_killed_and_comes_back(open_page):
+    with Server([], FAKE_SERVER) as first:
+        port = int(first.url.rsplit(":", 1)[1])
+        page = open_page(first.url)
+        start(page)
+        first.process.kill()
+        expect(page.locator("#live-note")).to_contain_text("connection to the server was lost", timeout=20_000)
+    with Server([], FAKE_SERVER, port):
+        shown = page.evaluate("window.demo.pictures")
+        page.wait_for_function(f"window.demo.pictures > {shown} + 5", timeout=30_000)
+        expect(page.locator("#live-people")).to_contain_text("walk", timeout=20_000)
+
+
+def test_camera_addresses_are_offered_only_where_allowed(server, open_page):
+    assert open_page(server.url).get_by_role("tab", name="Camera address").count() == 0
+
+
+@pytest.mark.slow
+def test_a_camera_address_is_shown_without_its_password(open_page):
+    with Server(["--allow-urls"], FAKE_SERVER) as allowing:
+        page = open_page(allowing.url)
+        page.get_by_role("tab", name="Camera address").click()
+        page.fill("#net-url", "rtsp://me:secret@127.0.0.1:9/door")
+        page.click("#net-start")
+        note = page.locator("#net-note")
+        expect(note).to_contain_text("cannot be opened", timeout=30_000)
+        expect(note).not_to_contain_text("secret")
+        assert "secret" not in allowing.said()
+        assert health(allowing)["watching"] == 0
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_phone(server, open_page, folder):
+    page = open_page(server.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    start(page)
+    for tab in ("Live", "Video"):
+        page.get_by_role("tab", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for button in page.locator(".push:visible").all():
+        assert button.bounding_box()["height"] >= 44
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (MEDIA / "juggle.mp4").exists(), reason="no real video here")
+def test_a_real_person_is_found_in_a_real_video(folder):
+    from demo.measure import write_camera
+
+    camera = write_camera(folder / "real.y4m", str(MEDIA / "juggle.mp4"), seconds=8)
+    with Server(["--untrained"]) as server, sync_api.sync_playwright() as playwright:
+        browser = launch(playwright, camera)
+        page = browser.new_page()
+        page.goto(server.url)
+        start(page)
+        expect(page.locator("#live-people")).to_contain_text("Person", timeout=120_000)
+        browser.close()
