@@ -51,6 +51,11 @@ def test_weights_are_chances():
     assert 2.5 < drawn[2] / drawn[1] < 3.5
 
 
+def test_chances_may_be_single_precision():
+    weights = np.full(4801, 1 / 7, np.float32)
+    assert len(list(ClipOrder(4801, Recipe(batch=4), World(0, 1, CPU), 0, 3, weights))) == 3
+
+
 def test_a_batch_that_does_not_split_is_refused():
     with pytest.raises(ValueError, match="multiple of 6"):
         order(size=3, accumulation=2)

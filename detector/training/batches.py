@@ -89,11 +89,13 @@ class ClipOrder(Sampler[list[tuple[int, int]]]):
                 f"batch: got {recipe.batch}, expected a multiple of {parts} "
                 f"({world.size} processes x {recipe.accumulation} parts)"
             )
-        if weights is not None and (len(weights) != length or not np.sum(weights) > 0 or np.min(weights) < 0):
-            raise ValueError(f"weights: got {len(weights)} of sum {np.sum(weights)}, expected {length}, none negative")
+        # In float32 the chances would not add up to 1 well enough for numpy.
+        weights = None if weights is None else np.asarray(weights, np.float64)
+        if weights is not None and (len(weights) != length or not weights.sum() > 0 or weights.min() < 0):
+            raise ValueError(f"weights: got {len(weights)} of sum {weights.sum()}, expected {length}, none negative")
         self.length, self.recipe, self.world = length, recipe, world
         self.first_step, self.last_step = first_step, last_step
-        self.chances = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
+        self.chances = None if weights is None else weights / weights.sum()
 
     def __len__(self) -> int:
         return (self.last_step - self.first_step) * self.recipe.accumulation
