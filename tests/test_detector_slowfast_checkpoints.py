@@ -171,6 +171,13 @@ def test_files_that_python_2_wrote_are_read(tmp_path):
     assert tensors["conv1_w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
+@pytest.mark.parametrize("key", ["blobs", "model_state", "state_dict", "model"])
+def test_tensors_are_found_under_every_containers_key(key, tmp_path):
+    (tmp_path / "w").write_bytes(pickle.dumps({key: {"a.weight": np.ones((2, 3))}, "__author__": "x"}, protocol=2))
+    tensors = read_weights_file(tmp_path / "w").tensors
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == {"a.weight": (2, 3)}
+
+
 # The Caffe2 and PyTorchVideo names that the conventions give in words, beside what they are here.
 @pytest.mark.parametrize(("theirs", "ours"), [
     ("conv1_w", "s1.pathway0_stem.conv.weight"),
