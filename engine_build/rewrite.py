@@ -107,9 +107,8 @@ class PairedStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B, C, T, H, W] → Tensor[B, C', T, ceil(H / 4), ceil(W / 4)]; T is even."""
         y = F.max_pool3d(F.relu(self.conv(x)), (1, 3, 3), (1, 2, 2), (0, 1, 1))
-        c, t, h, w = (int(n) for n in y.shape[1:])
         # Channels are (which of the two frames, channel): B, 2, C', T / 2, h, w → B, C', T / 2, 2, h, w
-        return y.reshape(-1, 2, c // 2, t, h, w).permute(0, 2, 3, 1, 4, 5).reshape(-1, c // 2, 2 * t, h, w)
+        return y.unflatten(1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
 
 def pair_fast_stem(network: nn.Module) -> None:
