@@ -465,6 +465,7 @@ def act_jump(rng: np.random.Generator) -> Act:
         base[ARM_COLUMNS] = _pose(**_both(arm=u(-10, 25), lift=u(5, 45), elbow=u(5, 70)))[ARM_COLUMNS]
     swing, spread = u(0, 120) * DEG, u(10, 60) * DEG
     legs_apart, arm_top, drift, spin = u(18, 35), u(110, 172), rng.normal(0, 0.3), rng.normal(0, 0.4)
+    drift *= kind in ("hops", "bounce")
     speed = u(0.8, 2.5)
 
     def curve(t: np.ndarray) -> Poses:

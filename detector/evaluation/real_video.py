@@ -58,15 +58,15 @@ class Video:
         return Clip(self.images[index], key, model.sampling.key_index)
 
 
-def load_video(path: Path, short_side_px: int) -> Video:
-    """Decode a whole (short) video.
+def load_video(path: Path, short_side_px: int, max_frames: int = 0) -> Video:
+    """Decode a whole (short) video, or its first `max_frames`.
 
     Raises:
         UserError: it cannot be read.
     """
     capture = cv2.VideoCapture(str(path))
     images, size = [], (0, 0)
-    while True:
+    while not max_frames or len(images) < max_frames:
         good, frame = capture.read()
         if not good:
             break
@@ -136,14 +136,16 @@ def walk_against_stand(network: torch.nn.Module, model: ActionModel, media: Path
         jitter: standard deviation of random shifts of the boxes' sides, in box sizes.
         fps: believe this rate instead of the file's.
     """
-    video = load_video(media / "vtest.avi", model.view.short_side_px)
+    rows = read_walkers(media / "vtest_labels.csv")
+    enough = max(row[0] for row in rows) + 60
+    video = load_video(media / "vtest.avi", model.view.short_side_px, enough)
     if fps:
         video = Video(video.images, fps, video.size_hw, video.path)
     rng = np.random.default_rng(0)
     walk, stand = model.labels.find("walk"), model.labels.find("stand")
     scores, frozen, heuristic, truth = [], [], [], []
     top: Counter[tuple[str, str]] = Counter()
-    for frame, _, box, pose in read_walkers(media / "vtest_labels.csv"):
+    for frame, _, box, pose in rows:
         size = np.array([box[2] - box[0], box[3] - box[1]] * 2)
         boxes = Boxes(box + size * rng.normal(0, 1, 4) * jitter, np.ones(1))
         clip = video.clip_at(frame / video.fps, model)

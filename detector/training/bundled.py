@@ -112,6 +112,12 @@ def metrics_on_renders(scores: np.ndarray, targets: np.ndarray) -> dict[str, flo
             "mAP": float(np.nanmean(aps))}
 
 
+def validate(network: nn.Module, shards: Shards, limit: int = 0) -> dict[str, float]:
+    """`metrics_on_renders` of the first `limit` clips (0: all)."""
+    scores = score_clips(network, shards, limit=limit)
+    return metrics_on_renders(scores, shards.targets[: len(scores)])
+
+
 def find_shards(folder: Path, held_out: bool) -> list[Path]:
     """The complete shards of a folder, in order.
 
@@ -133,6 +139,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of this run: checkpoints, log, curves")
     parser.add_argument("--init", type=Path, help="start from the network of this last.pt")
     parser.add_argument("--max-shards", type=int, default=0, help="use only the first so many; 0: all")
+    parser.add_argument("--validation", type=int, default=768, help="held-out clips of each validation; 0: all")
     parser.add_argument("--still", type=float, default=0.1, help="share of still people shown as one picture")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="change the recipe")
     parser.add_argument("--device", default="auto")
@@ -155,7 +162,7 @@ def main() -> None:
     if not recipe.steps:
         recipe = replace(recipe, steps=recipe.total_steps(len(dataset)))
     train(network, dataset, recipe, args.folder, execution=execution, loss=pose_and_hands_loss,
-          validate=lambda n: metrics_on_renders(score_clips(n, validation), validation.targets))
+          validate=lambda n: validate(n, validation, args.validation))
 
 
 if __name__ == "__main__":
