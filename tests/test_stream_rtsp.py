@@ -1,15 +1,18 @@
 """A real RTSP conversation with a small camera on this machine: password, loss, silence, connecting again."""
 
+import threading
 from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 from conftest import number_of
+from stream_fakes import FakeTracker, fake_session
 from stream_rtsp import RtspCamera
 
 from detector.errors import UserError
 from stream import cameras
 from stream.cameras import Backoff, open_network
+from stream.pipeline import Pipeline
 
 
 def quick(event, seconds):
@@ -62,3 +65,25 @@ def test_a_wrong_rtsp_password_is_one_line():
     with RtspCamera() as server, pytest.raises(UserError, match=r"401|[Uu]nauthorized") as caught:
         open_network(server.url.replace("secret", "wrongsecret"))
     assert "wrongsecret" not in str(caught.value)
+
+
+def test_the_picture_says_that_the_camera_is_offline_and_then_goes_on(monkeypatch):
+    monkeypatch.setattr(cameras, "READ_TIMEOUT_S", 1.0)
+    session, _, _ = fake_session()
+    seen = []
+    with RtspCamera(pictures=30, silent=True) as server, session:
+        source = open_network(server.url, backoff=Backoff(first_s=2.0, jitter=lambda: 0.0))
+        with Pipeline(source, session, tracker=FakeTracker()) as pipeline:
+            alarm = threading.Timer(40, pipeline.close)
+            alarm.start()
+            for update in pipeline:
+                seen.append(update.status.online)
+                if not update.status.online:
+                    assert "secret" not in update.status.message
+                if seen[-1] and False in seen:
+                    break
+            alarm.cancel()
+            assert pipeline.close(timeout_s=20)
+    assert seen[0]
+    assert False in seen
+    assert seen[-1]
