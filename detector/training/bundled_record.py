@@ -91,7 +91,8 @@ def working_classes(real: dict[str, Any]) -> tuple[str, ...]:
 def make_record(renders: dict[str, Any] | None, real: dict[str, Any] | None, provenance: str) -> ActionModel:
     """The record of the bundled model."""
     recipe = TubeRecipe()
-    accuracy, works, notes = "", (), "trained on rendered people only"
+    accuracy, notes = "", "trained on rendered people only"
+    works: tuple[str, ...] = ()
     if renders:
         accuracy = (f"held-out renders: pose top-1 {renders['pose_top1']:.2f}, mAP {renders['mAP']:.2f} "
                     f"over {len(NAMES)} classes")
@@ -136,7 +137,8 @@ def main() -> None:
     if renders:
         for name, row in renders["classes"].items():
             recall = f"{row['recall']:.2f}" if "recall" in row else "    "
-            print(f"  {name:26s} {row['clips']:5d} clips  AP {row['ap']:.2f}  recall {recall}  {row.get('taken_for', '')}")
+            taken = row.get("taken_for", "")
+            print(f"  {name:26s} {row['clips']:5d} clips  AP {row['ap']:.2f}  recall {recall}  {taken}")
 
 
 if __name__ == "__main__":
