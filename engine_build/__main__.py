@@ -12,6 +12,7 @@ from typing import Any
 from detector.errors import UserError, run_command
 
 CALIBRATION_CLIPS = 8
+BENCH_CLIPS = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,7 +103,7 @@ def _bench(options: argparse.Namespace) -> int:
         raise UserError(f"--json: got {options.json}, whose folder does not exist")
     options.untrained = True
     model, network = _model(options)
-    clips = read_clips(options.calibrate, model, SIZE_HW, CALIBRATION_CLIPS) if options.calibrate else None
+    clips = read_clips(options.calibrate, model, SIZE_HW, BENCH_CLIPS) if options.calibrate else None
     run_bench(
         model, network, pairs=options.pairs, json_path=options.json, cache_dir=options.cache_dir, clips=clips,
         profile=not options.no_profile,

@@ -170,7 +170,8 @@ def _rows(times: dict[str, list[Turn]]) -> list[dict[str, Any]]:
 
 def format_table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table for people."""
-    lines = [f"{'engine':26s} {'s/clip median':>13s} {'min':>7s} {'times faster':>12s} {'CPU s':>7s} {'times less':>10s}"]
+    titles = ("engine", "s/clip median", "min", "times faster", "CPU s", "times less")
+    lines = ["{:26s} {:>13s} {:>7s} {:>12s} {:>7s} {:>10s}".format(*titles)]
     for row in rows:
         lines.append(
             f"{row['engine']:26s} {row['median_s']:13.3f} {row['min_s']:7.3f} {row['speedup']:12.2f} "

@@ -17,6 +17,7 @@ import torch
 from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.graphs import HeadGraph, TrunkGraph, trace
+from engine_build.rewrite import pair_fast_stem
 from engine_build.targets import require
 
 FILE = "trunk.xml"
@@ -24,12 +25,13 @@ FILE = "trunk.xml"
 MAX_BATCHES = 8
 
 
-def convert_trunk(network: ActionNetwork, clip_shape: tuple[int, ...]) -> Any:
+def convert_trunk(network: ActionNetwork, clip_shape: tuple[int, ...], paired_stem: bool = False) -> Any:
     """Turn a network's trunk into an OpenVINO model with an open batch.
 
     Args:
         network: fp32, on the CPU.
         clip_shape: (T, h, w, 3).
+        paired_stem: with `rewrite.PairedStem`, for bf16 and int8: measured 1.5 % (int8) to 5 % (bf16) faster.
 
     Returns:
         `openvino.Model`: frames (?, T, h, w, 3) uint8 → features (?, C, h / 16, w / 16).
@@ -41,7 +43,10 @@ def convert_trunk(network: ActionNetwork, clip_shape: tuple[int, ...]) -> Any:
     t, h, w, _ = clip_shape
     example = torch.zeros((1, t, min(h, 64), min(w, 64), 3), dtype=torch.uint8)
     try:
-        recorded = trace(TrunkGraph(network), (example,))
+        graph = TrunkGraph(network)
+        if paired_stem and t % 2 == 0:
+            pair_fast_stem(graph.network)
+        recorded = trace(graph, (example,))
         model = openvino.convert_model(recorded, example_input=example)
         model.reshape([-1, t, h, w, 3])
     except Exception as error:  # OpenVINO raises bare RuntimeErrors of many kinds

@@ -13,6 +13,7 @@ from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import ActionNetwork, create_network
 from detector.views import FrameView, TubeView
+from engine_build import verify
 from engine_build.build import build_engine
 from engine_build.clips import drawn_clips, engine_input
 
@@ -121,3 +122,32 @@ def test_frames_of_another_size_are_refused(model, network, tmp_path):
     engine = build(model, network, tmp_path)
     with pytest.raises(ValueError, match=r"expected \(B, 8, 64, 80, 3\) uint8"):
         engine.run_trunk(np.zeros((1, 8, 64, 96, 3), np.uint8))
+
+
+@pytest.mark.slow
+def test_int8_is_used_by_default_only_after_real_clips_and_verification(model, network, tmp_path):
+    pytest.importorskip("nncf")
+    lines: list[str] = []
+    assert build(model, network, tmp_path, precision="auto").description != "openvino int8"
+    calibrated = build(
+        model, network, tmp_path, lines.append, precision="auto", calibration=drawn_clips(model, SIZE_HW, 3, seed=9)
+    )
+    assert calibrated.description == "openvino int8"
+    assert any("verified: openvino int8" in line and "real clips" in line for line in lines)
+    # Who has no clips finds it in the cache; other weights do not.
+    assert build(model, network, tmp_path, precision="auto").description == "openvino int8"
+    other = create_network(model.network, seed=8)
+    assert build(model, other, tmp_path, precision="auto").description != "openvino int8"
+
+
+@pytest.mark.slow
+def test_int8_out_of_tolerance_is_refused_and_auto_falls_back_aloud(model, network, tmp_path, monkeypatch):
+    pytest.importorskip("nncf")
+    monkeypatch.setitem(verify.TOLERANCES, "int8", verify.Tolerance(1e-9, 1e-9, 1e-9))
+    clips = drawn_clips(model, SIZE_HW, 2, seed=9)
+    lines: list[str] = []
+    engine = build(model, network, tmp_path, lines.append, precision="auto", calibration=clips)
+    assert engine.description != "openvino int8"
+    assert any(line.startswith("int8 is not used: engine refused") for line in lines)
+    with pytest.raises(UserError, match="engine refused"):
+        build(model, network, tmp_path, precision="int8", calibration=clips)
