@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from detector.errors import UserError, run_command
-from detector.models import ActionModel
 
 if TYPE_CHECKING:
     from demo.server import Backend
+    from detector.models import ActionModel
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EPILOG = """\

@@ -39,9 +39,9 @@ SWEEP_EVERY_S = 60.0
 
 # All that the page asks of Gradio; compared with the path, or with its beginning where the entry ends in "/".
 GRADIO_PATHS = (
-    "/", "/config", "/theme.css", "/favicon.ico", "/assets/", "/static/", "/svelte/", "/gradio_api/info",
-    "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/heartbeat/", "/gradio_api/cancel",
-    "/gradio_api/reset", "/gradio_api/startup-events", "/gradio_api/app_id",
+    "/", "/config", "/theme.css", "/favicon.ico", "/assets/", "/static/", "/gradio_api/queue/join",
+    "/gradio_api/queue/data", "/gradio_api/heartbeat/", "/gradio_api/cancel", "/gradio_api/reset",
+    "/gradio_api/startup-events", "/gradio_api/app_id",
 )
 OWN_PATHS = ("/upload", "/files/", "/line", "/healthz")
 HEADERS = {

@@ -170,6 +170,9 @@ def draw_timeline(spans: Sequence[Span], duration_s: float) -> Any:
              "line": {"color": "rgba(128,128,128,0.4)", "width": 1}} for y in borders[1:]
         ],
     )
+    if not people:
+        figure.add_annotation(text="nobody does anything over the thresholds; lower them", showarrow=False,
+                              xref="paper", yref="paper", x=0.5, y=0.5)
     return figure
 
 

@@ -197,7 +197,7 @@ def timeline_of(backend: Backend, job: Job, choices: Choices) -> tuple[Any, Any]
     assert job.summary is not None
     spans = find_spans(job.summary, choices.thresholds(job.summary.labels))
     return (
-        gr.update(value=draw_timeline(spans, job.summary.duration_s) if spans else None, visible=bool(spans)),
+        gr.update(value=draw_timeline(spans, job.summary.duration_s), visible=True),
         gr.update(value=table_rows(spans), visible=bool(spans)),
     )
 

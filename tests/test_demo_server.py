@@ -90,7 +90,8 @@ def test_the_page_names_no_other_host(visit):
         "/gradio_api/file=/etc/passwd", "/gradio_api/file=http://example.com/", "/gradio_api/file/etc/passwd",
         "/gradio_api/proxy=http://example.com/", "/proxy=http://example.com/", "/gradio_api/upload_progress",
         "/static/../../../etc/passwd", "/assets/..%2f..%2f..%2fetc/passwd", "/files/x/..%2f..%2fetc%2fpasswd", "/docs",
-        "/openapi.json", "/monitoring", "/gradio_api/deep_link", "/login", "/gradio_api/stream/a/b/1/playlist.m3u8",
+        "/openapi.json", "/monitoring", "/gradio_api/deep_link", "/login", "/gradio_api/info",
+        "/gradio_api/stream/a/b/1/playlist.m3u8",
         "/custom_component/x", "/files//etc/passwd", "/upload", "//etc/passwd", "/assets/%2e%2e/%2e%2e/setup.cfg",
     ],
 )

@@ -75,6 +75,11 @@ def test_the_plot_puts_overlapping_actions_of_a_person_in_different_lanes():
     assert bars["walk"].customdata[0][0] == "Person 1"
 
 
+def test_the_plot_of_nobody_says_so():
+    pytest.importorskip("plotly")
+    assert "lower them" in draw_timeline([], 3.0).layout.annotations[0].text
+
+
 def test_the_plot_of_a_crowd_is_cut():
     pytest.importorskip("plotly")
     crowd = Summary(np.array([0.0]), 1.0, LABELS, {i: (np.array([0]), np.ones((1, 3))) for i in range(100)})
