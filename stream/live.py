@@ -24,6 +24,8 @@ from stream.watch import Stopped, Watch
 EVERY_S, DETECT_EVERY_S = 0.1, 0.1
 # The detector rests this many times as long as it worked, so that most of a small machine is left for the network.
 REST_SHARE = 2.0
+# ... but never so long that people are lost from sight between two searches.
+MOST_REST_S = 0.5
 # Pictures that may wait to be drawn; a late one is worth nothing.
 PICTURES_WAITING = 4
 # A picture is shown again this often while the camera is silent, with a word about it.
@@ -123,7 +125,7 @@ class LiveRun:
             _, worked_s = watch.detect(frame)
             del frame
             self._found.set()
-            rest_s = max(pause_s - (watch.clock() - start_s), REST_SHARE * worked_s)
+            rest_s = max(pause_s - (watch.clock() - start_s), min(REST_SHARE * worked_s, MOST_REST_S))
             if rest_s > 0 and watch.stop.wait(rest_s):
                 return
 

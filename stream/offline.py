@@ -17,14 +17,13 @@ from stream.delay import DelayLine
 from stream.handoff import Closed, Handoff
 from stream.results import KeyFrameResult, Update
 from stream.ring import Moment
-from stream.watch import Stopped, Watch
+from stream.watch import SAME_PERSON_IOU, Stopped, Watch, iou
 
 EVERY_S, DETECT_EVERY_S = 1.0, 0.2
 # A picture waits for the key frame after it only if that is this close; with rare key frames it would wait long.
 MAX_LEAD_S = 0.5
 FRAMES_AHEAD, UPDATES_AHEAD = 8, 4
 DELAY_BYTES = 512 * 2**20
-SAME_PERSON_IOU = 0.3
 
 
 @dataclass(eq=False, slots=True)
@@ -179,15 +178,7 @@ def adopt_ids(boxes: Boxes, later: Boxes) -> Boxes:
     ids = boxes.track_id.copy()
     for i in np.flatnonzero(ids < 0):
         candidates = [j for j, t in enumerate(later.track_id) if t >= 0 and t not in ids]
-        overlaps = [_iou(boxes.xyxy[i], later.xyxy[j]) for j in candidates]
+        overlaps = [iou(boxes.xyxy[i], later.xyxy[j]) for j in candidates]
         if overlaps and max(overlaps) >= SAME_PERSON_IOU:
             ids[i] = later.track_id[candidates[int(np.argmax(overlaps))]]
     return boxes.with_tracks(ids)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    common = width * height
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
-    return float(common / union) if union > 0 else 0.0

@@ -25,6 +25,9 @@ from stream.sources import Source
 R = TypeVar("R")
 # The ring keeps this much more than a clip, so that cutting one is never a race with the camera.
 RING_SLACK_S = 0.5
+# A person without a track is believed to be where the last search saw them for this long before and after it.
+UNTRACKED_S = 1.2
+SAME_PERSON_IOU = 0.3
 
 
 class Tracker(Protocol):
@@ -94,6 +97,7 @@ class Watch:
         self._tracker = tracker
         self._board = AnswerBoard(len(self.model.labels), options.smooth_s)
         self._reference_hw = (1, 1)
+        self._last_seen, self._last_seen_s = Boxes.empty(), -math.inf
         self._lock = threading.Lock()
         self._waiting: set[Handoff[None]] = set()
         self._camera, self._shown, self._clips, self._detections = Rate(), Rate(), Rate(5.0), Rate()
@@ -140,6 +144,7 @@ class Watch:
         reference = self._to_reference(boxes, frame.size_hw)
         with self._lock:
             tracked = self._tracker.update(reference, frame.time_s)
+            self._last_seen, self._last_seen_s = tracked, frame.time_s
             self._detections.tick(self.clock())
             self._detect_s = seconds
         return self._from_reference(tracked, frame.size_hw), seconds
@@ -148,6 +153,9 @@ class Watch:
         """People at a media time in pixels of a frame of that size: interpolated, or predicted past the last run."""
         with self._lock:
             boxes = self._tracker.predict(time_s) if predicted else self._tracker.boxes_at(time_s)
+            if abs(time_s - self._last_seen_s) <= UNTRACKED_S:
+                # Whoever was seen once has no track yet, and with a slow detector never gets one.
+                boxes = with_newcomers(boxes, self._last_seen)
         return self._from_reference(boxes, size_hw)
 
     # ---- actions -----------------------------------------------------------------------------------------------
@@ -261,6 +269,29 @@ class Watch:
         # Prediction may carry people out of the picture.
         sides = inside.xyxy[:, 2:] - inside.xyxy[:, :2]
         return inside[np.flatnonzero((sides > 1).all(axis=1))]
+
+
+def with_newcomers(boxes: Boxes, seen: Boxes) -> Boxes:
+    """The tracked people, and those of `seen` that have no track and overlap none of them."""
+    new = [
+        i for i in np.flatnonzero(seen.track_id < 0)
+        if all(iou(seen.xyxy[i], box) < SAME_PERSON_IOU for box in boxes.xyxy)
+    ]
+    if not new:
+        return boxes
+    return Boxes(
+        np.concatenate([boxes.xyxy, seen.xyxy[new]]), np.concatenate([boxes.score, seen.score[new]]),
+        np.concatenate([boxes.track_id, seen.track_id[new]]),
+    )
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes (x1, y1, x2, y2)."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    common = width * height
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
+    return float(common / union) if union > 0 else 0.0
 
 
 def _quietly_put(done: Handoff[None]) -> None:

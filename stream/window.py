@@ -35,6 +35,8 @@ class Window:
     def show(self, image: np.ndarray) -> bool:
         """Show a (H, W, 3) uint8 BGR picture; False once the person wants to quit (q, Esc, or the window closed)."""
         if not self._opened:
+            # Qt complains at length about fonts that no label here uses.
+            os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
             cv2.resizeWindow(self._title, image.shape[1], image.shape[0])
         cv2.imshow(self._title, image)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from stream_fakes import FakeDetector, FakeEngine, FakeTracker, ListSource, fake_session, grey_frames
 
+from detector.types import Boxes
 from stream.pipeline import Options, Pipeline
 from stream.sources import PushSource
+from stream.watch import with_newcomers
 
 BOUND_S = 20
 
@@ -220,3 +222,43 @@ def test_no_pictures_only_answers():
         pusher.join(BOUND_S)
     assert all(u.frame is None for u in updates)
     assert updates[-1].results
+
+
+class Forgetful(FakeTracker):
+    """A detector so slow that nobody ever gets a track."""
+
+    def update(self, boxes, time_s):
+        self.seen.append((time_s, boxes))
+        return boxes
+
+    def predict(self, time_s):
+        return Boxes.empty()
+
+    boxes_at = predict
+
+
+def test_people_without_a_track_are_boxed_and_answered_all_the_same():
+    session, _, _ = fake_session()
+    source, stop = PushSource(), threading.Event()
+    with session:
+        pusher = feed(source, 0.01, stop, fps=50.0)
+        with Pipeline(source, session, tracker=Forgetful()) as pipeline:
+            alarm = threading.Timer(BOUND_S, pipeline.close)
+            alarm.start()
+            boxed = answered = 0
+            for update in pipeline:
+                boxed += len(update.boxes) == 1
+                answered += any(len(r.detections) == 1 for r in update.results)
+                if boxed and answered:
+                    break
+            alarm.cancel()
+        stop.set()
+        pusher.join(BOUND_S)
+    assert boxed
+    assert answered
+
+
+def test_newcomers_join_those_who_have_tracks_but_nobody_twice():
+    tracked = Boxes([[0, 0, 10, 10]], [0.9], [4])
+    seen = Boxes([[0, 0, 10, 11], [50, 0, 60, 10], [80, 0, 90, 9]], [0.8, 0.7, 0.6], [-1, -1, 9])
+    assert with_newcomers(tracked, seen).track_id.tolist() == [4, -1]
