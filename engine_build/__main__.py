@@ -73,7 +73,9 @@ def _model(options: argparse.Namespace) -> tuple[Any, Any]:
 def _build(options: argparse.Namespace) -> int:
     from engine_build.build import build_engine
     from engine_build.clips import drawn_clips, engine_input, fit_clip, read_clips
+    from engine_build.targets import choose_precision, choose_target
 
+    choose_precision(choose_target(options.target), options.precision)  # a mistake here need not wait for weights
     model, network = _model(options)
     size_hw = parse_size(options.size, model)
     clips = None
