@@ -11,7 +11,18 @@ pytest.importorskip("numba")
 pytest.importorskip("pybullet_data")
 
 from detector.data import render_shards
-from detector.data.render import Part, Role, draw_video, labels_of, main, perform, sample_act, sample_shot
+from detector.data.render import (
+    Label,
+    Part,
+    Role,
+    draw_video,
+    labels_of,
+    main,
+    perform,
+    sample_act,
+    sample_shot,
+    visible_labels,
+)
 from detector.data.render_body import sample_body
 from detector.data.render_scene import cone_extents
 from detector.data.render_shards import augment, load_shards, pack, unpack, write_shard
@@ -110,6 +121,13 @@ def test_labels_and_boxes_of_a_video_are_those_of_its_people():
     changed = np.abs(full.astype(int) - empty).max(-1) > 25
     x1, y1, x2, y2 = exact.astype(int)
     assert changed[y1:y2, x1:x2].mean() > 0.15
+
+
+def test_people_behind_others_carry_no_label():
+    near, far, apart = (Label(1.0, i, np.array(box), ("stand",)) for i, box in enumerate(
+        [(0.1, 0.1, 0.3, 0.9), (0.15, 0.2, 0.32, 0.8), (0.6, 0.1, 0.8, 0.9)]))
+    assert visible_labels([(5.0, [near]), (9.0, [far]), (9.0, [apart])]) == [near, apart]
+    assert len(visible_labels([(5.0, [near]), (4.0, [far])])) == 1  # now the other one is behind
 
 
 def test_the_command_writes_a_video_and_ava_rows(tmp_path, monkeypatch):

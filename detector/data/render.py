@@ -131,6 +131,38 @@ def labels_of(role: Role, actor: Actor, seconds: np.ndarray, camera: Camera, foc
     return out
 
 
+def visible_labels(people: list[tuple[float, list[Label]]], most_hidden: float = 0.4) -> list[Label]:
+    """Labels of all people but those whose box a nearer person's box covers by more than `most_hidden`.
+
+    Args:
+        people: distance from the camera in metres, and labels, of each person.
+    """
+    out = []
+    for distance, labels in people:
+        for label in labels:
+            covers = [_covered(label.box, other.box) for nearer, others in people if nearer < distance
+                      for other in others if other.second == label.second]
+            if max(covers, default=0.0) <= most_hidden:
+                out.append(label)
+    return out
+
+
+def labels_by_distance(shot: Shot, roles: list[Role], seconds: np.ndarray) -> list[tuple[float, list[Label]]]:
+    """Mean distance from the camera (metres, along the ground) and labels of each person."""
+    out = []
+    for role in roles:
+        actor, _ = perform(role, seconds)
+        away = actor.points[..., [0, 2]].mean((0, 1)) - shot.camera.position[[0, 2]]
+        labels = labels_of(role, actor, seconds, shot.camera, shot.focal, shot.size_wh)
+        out.append((float(np.linalg.norm(away)), labels))
+    return out
+
+
+def _covered(box: np.ndarray, by: np.ndarray) -> float:
+    wh = np.minimum(box[2:], by[2:]) - np.maximum(box[:2], by[:2])
+    return float(np.prod(np.maximum(wh, 0)) / max(np.prod(box[2:] - box[:2]), 1e-9))
+
+
 def sample_roles(count: int, seconds: float, camera_yaw: float, spread: float, rng: np.random.Generator) -> list[Role]:
     """Draw people and what each does in turn."""
     roles = []
@@ -246,13 +278,12 @@ def main() -> None:
     size_wh = int(w), int(h)
     rng = np.random.default_rng(args.seed)
     shot = sample_shot(size_wh, rng)
-    half_width = 0.35 * size_wh[0] / shot.focal * np.linalg.norm(shot.camera.position)
+    half_width = 0.35 * size_wh[0] / shot.focal * float(np.linalg.norm(shot.camera.position))
     roles = sample_roles(args.people, args.seconds, 0.0, min(half_width, 6.0), rng)
     seconds = np.arange(int(args.seconds * args.fps)) / args.fps
     shake = float(rng.choice([0.0, rng.uniform(0.5, 4)]))
     write_mp4(args.output, draw_video(shot, roles, seconds, shake, rng.uniform(0, 6), rng), args.fps, size_wh)
-    labels = [label for role in roles for label in labels_of(
-        role, perform(role, seconds)[0], seconds, shot.camera, shot.focal, size_wh)]
+    labels = visible_labels(labels_by_distance(shot, roles, seconds))
     write_ava_csv(args.output.with_suffix(".csv"), args.output.stem, labels)
     print(f"{args.output}: {len(seconds)} frames, {args.people} people, {len(labels)} labelled person-seconds")
 

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.render import Part, Role, Shot, draw_video, labels_of, perform, sample_act, write_ava_csv, write_mp4
+from detector.data.render import (
+    Part,
+    Role,
+    Shot,
+    draw_video,
+    labels_by_distance,
+    sample_act,
+    visible_labels,
+    write_ava_csv,
+    write_mp4,
+)
 from detector.data.render_body import sample_body
 from detector.data.render_motion import Act
 from detector.data.render_scene import Light, look_at, sample_background
@@ -20,10 +30,10 @@ SIZE_WH, FPS, SECONDS, PERSON_PX, SEED = (960, 540), 25, 16.0, 250, 0
 # Who does what: (seconds, pose, style, hands), place along the picture and in depth (metres, nearer is larger),
 # direction faced (radians, 0: to the right, -1.57: to the camera).
 PROGRAMME = (
-    (((0, 16, "sit", "chair", ""),), (-2.9, 0.2), -0.6),
+    (((0, 16, "sit", "chair", ""),), (-2.6, 0.2), -0.6),
     (((0, 8, "stand", "still", "hand wave"), (8, 16, "stand", "still", "")), (-1.3, 0.1), -1.3),
-    (((0, 7, "jump/leap", "hops", ""), (7, 16, "crouch/kneel", "squat", "")), (0.6, 0.2), -1.5),
-    (((0, 16, "bend/bow (at the waist)", "hold", ""),), (2.5, 0.1), -0.2),
+    (((0, 7, "jump/leap", "hops", ""), (7, 16, "crouch/kneel", "squat", "")), (0.4, 0.2), -1.5),
+    (((0, 16, "bend/bow (at the waist)", "hold", ""),), (1.9, 0.1), -0.2),
     (((0, 16, "walk", "swing", ""),), (-4.5, -2.0), 0.0),
     (((0, 16, "walk", "swing", ""),), (12.5, -2.4), np.pi),
 )
@@ -66,8 +76,7 @@ def main() -> None:
     shot, roles = create_shot(rng), create_roles(rng)
     seconds = np.arange(int(SECONDS * FPS)) / FPS
     write_mp4(args.output, draw_video(shot, roles, seconds, 0.0, 2.0, rng), FPS, SIZE_WH, crf=24)
-    labels = [label for role in roles for label in labels_of(
-        role, perform(role, seconds)[0], seconds, shot.camera, shot.focal, SIZE_WH)]
+    labels = visible_labels(labels_by_distance(shot, roles, seconds))
     write_ava_csv(args.output.with_suffix(".csv"), args.output.stem, labels)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {len(labels)} labelled person-seconds")
 
