@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +27,11 @@ from stream.sources import Source
 
 log = logging.getLogger(__name__)
 
-# Pictures go out at this JPEG quality: below it, text in the overlay gets visible fringes.
-JPEG_QUALITY = 80
+# JPEG quality by the seconds that pictures lately took from here to being shown: on a thin line it is better to see
+# something now than to see it well. Below 80, text in the overlay gets visible fringes.
+QUALITIES = ((0.15, 80), (0.3, 60), (float("inf"), 40))
 # Pictures sent and not yet shown; two keep the line busy while one is being drawn.
-MAX_UNSHOWN = 2
+MAX_UNSHOWN = 3
 MAX_PICTURE_PX = 1280
 
 
@@ -50,6 +53,7 @@ class Viewing:
 
     def __init__(
         self, source: Source, lease: Lease, choices: Choices, *, wake: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start watching.
 
@@ -58,11 +62,13 @@ class Viewing:
             lease: of the model; taken over, released at the end.
             choices: the visitor's; `display` is fixed for this viewing.
             wake: called from the thread when there is a picture to take or the viewing has ended.
+            clock: seconds, monotonic.
         """
-        self._lease, self._wake = lease, wake
+        self._lease, self._wake, self._clock = lease, wake, clock
         self._lock = threading.Lock()
         self._picture: Picture | None = None
-        self._unshown = 0
+        self._sent_s: deque[float] = deque()
+        self._way_s = 0.0
         self._people: list[dict[str, Any]] = []
         self._error: str | None = None
         self.source_name = source.name
@@ -103,13 +109,14 @@ class Viewing:
         with self._lock:
             picture, self._picture = self._picture, None
             if picture is not None:
-                self._unshown += 1
+                self._sent_s.append(self._clock())
             return picture
 
     def shown(self) -> None:
         """The visitor's page has shown one of the pictures taken."""
         with self._lock:
-            self._unshown = max(0, self._unshown - 1)
+            if self._sent_s:
+                self._way_s += 0.2 * (self._clock() - self._sent_s.popleft() - self._way_s)
 
     def status(self) -> dict[str, Any]:
         """What the status line says, for JSON; no credentials."""
@@ -153,10 +160,11 @@ class Viewing:
         update = self._choices.keep_people(update)
         self._people = describe_people(update, self._thresholds)
         with self._lock:
-            if self._unshown >= MAX_UNSHOWN or self._picture is not None:
+            if len(self._sent_s) >= MAX_UNSHOWN or self._picture is not None:
                 return
         image = draw_update(update, self._thresholds, status_line=False)
-        picture = Picture(frame.time_s, encode_jpeg(image))
+        quality = next(quality for limit_s, quality in QUALITIES if self._way_s < limit_s)
+        picture = Picture(frame.time_s, encode_jpeg(image, quality))
         with self._lock:
             self._picture = picture
         self._wake()
@@ -172,13 +180,13 @@ def describe_people(update: Update, thresholds: np.ndarray) -> list[dict[str, An
     return people
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
+def encode_jpeg(image: np.ndarray, quality: int = 80) -> bytes:
     """JPEG of a (H, W, 3) uint8 BGR picture, made smaller where its long side is over `MAX_PICTURE_PX`."""
     long_px = max(image.shape[:2])
     if long_px > MAX_PICTURE_PX:
         scale = MAX_PICTURE_PX / long_px
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise RuntimeError(f"cannot encode a picture of {image.shape}")
     return data.tobytes()

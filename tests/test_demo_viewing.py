@@ -165,3 +165,29 @@ def test_choices_that_do_not_fit_the_model_free_what_was_lent():
     assert pool.users == 0
     assert not source.push(picture(0.5))
     pool.close()
+
+
+def test_pictures_get_thinner_on_a_slow_way_and_well_again_on_a_quick_one():
+    now = [0.0]
+    pool, source = fake_pool(), PushSource("test")
+    stage = Stage.__new__(Stage)
+    stage.pool, stage.source, stage.time_s, stage.woken = pool, source, 0.0, threading.Event()
+    stage.viewing = Viewing(
+        source, pool.lease("fake"), Choices("fake", 0.99), wake=stage.woken.set, clock=lambda: now[0]
+    )
+
+    def size_after(way_s: float) -> int:
+        for _ in range(25):
+            stage.take()
+            now[0] += way_s
+            stage.viewing.shown()
+        # The picture that was drawn before the last one was shown may be as before.
+        stage.take()
+        return len(stage.take().jpeg)
+
+    well, thin = size_after(0.01), size_after(1.0)
+    assert thin < 0.7 * well
+    for _ in range(2):
+        stage.viewing.shown()
+    assert size_after(0.01) > 0.95 * well
+    stage.close()

@@ -8,9 +8,9 @@
   const seconds = () => performance.now() / 1000;
   const TAB = token();
   // Pictures sent that the server has not taken yet; more would only queue up in the network.
-  const MAX_IN_FLIGHT = 3;
+  const MAX_IN_FLIGHT = 4;
   // Long side in pixels and JPEG quality, best first; a slow line walks down, a quick one up.
-  const LEVELS = [[640, 0.8], [640, 0.6], [640, 0.4], [480, 0.4], [320, 0.4]];
+  const LEVELS = [[640, 0.75], [640, 0.55], [640, 0.35], [480, 0.35], [320, 0.35]];
 
   const demo = {
     tab: TAB, video: "", choices: {}, mirror: true, facing: "user",
@@ -57,8 +57,7 @@
         note(stage, "Getting ready…");
         break;
       case "got": {
-        const sent = inFlight.shift();
-        if (sent !== undefined) adapt(seconds() - sent);
+        inFlight.shift();
         break;
       }
       case "status":
@@ -132,16 +131,30 @@
 
   // ---------------------------------------------------------------- the camera
   const inFlight = [];
-  let camera = null, level = 0, slow = 0, quick = 0, encoding = false;
+  let camera = null, encoding = false;
+  let level = 0, frames = 0, crowded = 0, calm = 0, rest = 1;
   const eye = document.createElement("video");
   eye.muted = true;
   eye.playsInline = true;
   const sheet = document.createElement("canvas");
 
-  function adapt(taken_s) {
-    if (taken_s > 0.35) { slow++; quick = 0; } else { quick++; slow = 0; }
-    if (slow >= 5 && level < LEVELS.length - 1) { level++; slow = 0; }
-    if (quick >= 150 && level > 0) { level--; quick = 0; }
+  // Camera frames that found the line full say how much too thick the pictures are; counted two seconds at a time.
+  function adapt(full) {
+    frames++;
+    if (full) crowded++;
+    if (frames < 60) return;
+    if (crowded > 15 && level < LEVELS.length - 1) {
+      level++;
+      calm = -rest;
+      rest = Math.min(rest * 2, 30);
+    } else if (crowded > 3) {
+      calm = 0;
+    } else if (++calm >= 5 && level > 0) {
+      // One step back up after ten seconds without a crowd; where that fails, the next try comes later.
+      level--;
+      calm = 0;
+    }
+    frames = crowded = 0;
   }
 
   async function openCamera() {
@@ -179,7 +192,10 @@
   }
 
   function sendPicture(time_s) {
-    if (!active || encoding || inFlight.length >= MAX_IN_FLIGHT || line.bufferedAmount > 65536) return;
+    if (!active) return;
+    const full = inFlight.length >= MAX_IN_FLIGHT || line.bufferedAmount > 65536;
+    adapt(full);
+    if (full || encoding) return;
     const w = eye.videoWidth, h = eye.videoHeight;
     if (!w || !h) return;
     const [side, quality] = LEVELS[level];
@@ -196,7 +212,7 @@
         const message = new Uint8Array(8 + blob.size);
         new DataView(message.buffer).setFloat64(0, time_s, true);
         message.set(new Uint8Array(await blob.arrayBuffer()), 8);
-        inFlight.push(seconds());
+        inFlight.push(time_s);
         line.send(message);
       } finally {
         encoding = false;
