@@ -260,8 +260,8 @@ async def take_upload(backend: Backend, request: Request) -> tuple[Folder, Video
         raise too_large(name, int(length), limit)
     if visitor in backend.uploading:
         raise Busy("another upload of yours is under way; wait for it to end")
-    backend.uploading.add(visitor)
     folder = backend.shelf.create(visitor, tab, name)
+    backend.uploading.add(visitor)
     try:
         path = await _write_body(request, folder, limit)
         info = await asyncio.to_thread(inspect_video, path, name, backend.limits.video_s)

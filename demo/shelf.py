@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.pool import Busy
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -71,21 +72,32 @@ class Shelf:
     """All folders of a running server, in one temporary folder that only this user can read."""
 
     def __init__(
-        self, max_age_s: float = 3600.0, max_per_visitor: int = 3, clock: Callable[[], float] = time.monotonic,
+        self, max_age_s: float = 3600.0, max_per_visitor: int = 3, max_folders: int = 40,
+        min_free_bytes: int = 1_000_000_000, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             max_age_s: a folder that nobody asked for so long is deleted by `sweep`.
             max_per_visitor: folders of one visitor; the oldest goes when another comes.
+            max_folders: of all visitors.
+            min_free_bytes: room that is left on the disk.
             clock: seconds, monotonic.
         """
         self.root = Path(tempfile.mkdtemp(prefix="slowfast-demo-"))
         self._max_age_s, self._max_per_visitor, self._clock = max_age_s, max_per_visitor, clock
+        self._max_folders, self._min_free_bytes = max_folders, min_free_bytes
         self._folders: dict[str, Folder] = {}
         self._lock = threading.Lock()
 
     def create(self, visitor: str, tab: str, shown_name: str) -> Folder:
-        """A new, empty folder."""
+        """A new, empty folder.
+
+        Raises:
+            Busy: there is no room for more.
+        """
+        full = len(self._folders) >= self._max_folders
+        if full or shutil.disk_usage(self.root).free < self._min_free_bytes:
+            raise Busy("this server has no room for more videos now; please try again later")
         key = secrets.token_urlsafe(16)
         folder = Folder(key, visitor, tab, self.root / key, shown_name, used_s=self._clock())
         folder.path.mkdir(mode=0o700)

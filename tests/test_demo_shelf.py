@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from demo.pool import Busy
 from demo.shelf import Shelf, check_container, clean_name
 from detector.errors import UserError
 
@@ -62,6 +63,19 @@ def test_the_oldest_folder_of_a_visitor_goes_when_there_are_too_many(shelf, cloc
         folders.append(put(shelf))
     theirs = put(shelf, visitor="bob")
     assert [f.path.exists() for f in [*folders, theirs]] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("limit", [{"max_folders": 2}, {"min_free_bytes": 1 << 62}], ids=["folders", "disk"])
+def test_a_full_server_takes_no_more_videos(limit):
+    shelf = Shelf(**limit)
+    try:
+        if "max_folders" in limit:
+            put(shelf, "ann")
+            put(shelf, "bob")
+        with pytest.raises(Busy, match="try again later"):
+            put(shelf, "eve")
+    finally:
+        shelf.close()
 
 
 def test_what_nobody_asks_for_is_swept_away(shelf, clock):
