@@ -21,6 +21,7 @@ from detector.evaluation.real_video import (
     read_walkers,
     score_segment,
     walk_against_stand,
+    walk_against_stand_streamed,
 )
 from detector.labels import load_labels
 from detector.models import ActionModel
@@ -121,6 +122,17 @@ def test_videos_are_resized_to_the_ring_and_turned_to_rgb(tmp_path):
     assert v.images[0, 0, 0, 2] > 200
     with pytest.raises(UserError, match="cannot be read"):
         load_video(tmp_path / "none.avi", 24)
+
+
+def test_a_streamed_run_is_matched_to_the_labels_by_overlap(tmp_path):
+    labels, scores = tmp_path / "l.csv", tmp_path / "s.csv"
+    labels.write_text(
+        "frame,track_id,left_px,top_px,width_px,height_px,visible,speed_m_s,pose\n"
+        "10,1,100,100,40,80,1,1.2,walk\n10,2,300,100,40,80,1,0.1,stand\n20,2,300,100,40,80,1,0.1,stand\n")
+    corners = ["0.1302,0.1736,0.1823,0.3125", "0.3906,0.1736,0.4427,0.3125"]
+    scores.write_text(f"v,0001,{corners[0]},14,0.8\nv,0001,{corners[0]},12,0.1\nv,0001,{corners[1]},12,0.6\n")
+    figures = walk_against_stand_streamed(labels, scores)
+    assert figures == {"people": 3, "found": 2, "standing_found": 1, "balanced": 1.0, "auc": 1.0}
 
 
 @pytest.mark.slow
