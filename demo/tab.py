@@ -9,8 +9,9 @@ Both sides wait for the other (`got`, `shown`) before they send more, so that pi
 Why not WebRTC: with an echo in place of the analysis, 640x480 at 30 fps in a headless Chromium on the same two cores,
 JPEG over a WebSocket took 24 ms from camera to page at 29.7 pictures/s, aiortc (VP8) 71 ms at 29.5, Gradio's own
 streaming 254 ms at 5.6; server time was the same for the first two (0.22 cores). A WebSocket also goes through any
-https proxy or ssh tunnel, needs no STUN or TURN server and no further package. It costs bandwidth, 8 to
-18 Mbit/s each way where the line gives that; on thin lines both sides turn to thinner pictures. `demo.measure` measures what is built.
+https proxy or ssh tunnel, needs no STUN or TURN server and no further package. It costs bandwidth, 8 to 18 Mbit/s
+each way where the line gives that; on thin lines both sides turn to thinner pictures. `demo.measure` measures what is
+built.
 """
 
 from __future__ import annotations

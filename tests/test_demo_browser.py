@@ -40,13 +40,18 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(folder):
+def playwright():
+    with sync_api.sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(folder, playwright):
     """A Chromium whose camera shows a figure that stays in the right half, mirrored by the page into the left."""
     camera = write_y4m(folder / "camera.y4m", [0.7 + 0.02 * np.sin(i / 5) for i in range(63)])
-    with sync_api.sync_playwright() as playwright:
-        browser = launch(playwright, camera)
-        yield browser
-        browser.close()
+    browser = launch(playwright, camera)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -278,11 +283,11 @@ def test_the_page_fits_a_phone(server, open_page, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (MEDIA / "juggle.mp4").exists(), reason="no real video here")
-def test_a_real_person_is_found_in_a_real_video(folder):
+def test_a_real_person_is_found_in_a_real_video(folder, playwright):
     from demo.measure import write_camera
 
     camera = write_camera(folder / "real.y4m", str(MEDIA / "juggle.mp4"), seconds=8)
-    with Server(["--untrained"]) as server, sync_api.sync_playwright() as playwright:
+    with Server(["--untrained"]) as server:
         browser = launch(playwright, camera)
         page = browser.new_page()
         page.goto(server.url)
