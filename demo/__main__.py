@@ -194,9 +194,11 @@ def serve(
         notice: a line for the top of the page.
         tls: certificate and key files.
     """
-    # Both are read when Gradio is imported: no calls home, no check for updates.
+    # Read when Gradio is imported: no calls home, no check for updates.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # Should Gradio ever write a file, it goes when the server ends.
+    os.environ["GRADIO_TEMP_DIR"] = str(backend.shelf.root / "gradio")
     import uvicorn
 
     from demo.page import build_page, page_options

@@ -1,14 +1,17 @@
 """The web server: the page (Gradio), the line of each page, uploads and results. What is not listed here is a 404.
 
 Gradio brings routes that serve files from disk and fetch addresses (`/gradio_api/file=`, `/proxy=`, uploads). None
-of them is needed, so a gate in front lets through only what the page uses. Uploads and results have routes of
-their own, bound to a visitor by a cookie that scripts and other sites cannot use.
+of them is needed, so a gate in front lets through only what the page uses. It also refuses events that hold more than
+plain values: Gradio takes an object that says it is a file for one, copies the path that it names into its cache and
+downloads the address that it names, whatever component it was meant for. Uploads and results have routes of their own,
+bound to a visitor by a cookie that scripts and other sites cannot use.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import re
 import secrets
@@ -43,6 +46,7 @@ GRADIO_PATHS = (
     "/gradio_api/queue/data", "/gradio_api/heartbeat/", "/gradio_api/cancel", "/gradio_api/reset",
     "/gradio_api/startup-events", "/gradio_api/app_id",
 )
+EVENT_PATH, MAX_EVENT_BYTES = "/gradio_api/queue/join", 200_000
 OWN_PATHS = ("/upload", "/files/", "/line", "/healthz")
 HEADERS = {
     # Nothing from elsewhere: the page works on a machine without internet, and leaks nothing to others.
@@ -147,10 +151,14 @@ class Gate:
         if not _is_listed(path) or (scope["type"] == "websocket" and path != "/line"):
             if scope["type"] == "websocket":
                 return await send({"type": "websocket.close", "code": 1008})
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
-            return await send({"type": "http.response.body", "body": b"not found"})
+            return await _answer(send, 404, b"not found")
         if scope["type"] == "websocket":
             return await self._app(scope, receive, send)
+        if path == EVENT_PATH:
+            body = await _read_body(receive, MAX_EVENT_BYTES)
+            if body is None or not is_plain_event(body):
+                return await _answer(send, 400, b"expected plain values")
+            receive = _replay(body, receive)
         new = None if visitor_of(scope) else secrets.token_urlsafe(24)
 
         async def send_with_headers(message: dict[str, Any]) -> None:
@@ -165,6 +173,51 @@ class Gate:
             await send(message)
 
         return await self._app(scope, receive, send_with_headers)
+
+
+async def _answer(send: Any, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _read_body(receive: Any, limit: int) -> bytes | None:
+    """A request's body; None where it is over the limit or the sender has gone."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body"):
+            return body
+
+
+def _replay(body: bytes, receive: Any) -> Any:
+    """`receive` with that body in front."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+def is_plain_event(body: bytes) -> bool:
+    """Whether an event of the page holds only what its controls give: texts, numbers, yes or no, lists of texts."""
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(event, dict) or not isinstance(event.get("data", []), list):
+        return False
+    plain = str | int | float | bool | None
+    return all(
+        isinstance(value, plain) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+        for value in event.get("data", [])
+    )
 
 
 def _is_listed(path: str) -> bool:

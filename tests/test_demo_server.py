@@ -106,6 +106,33 @@ def test_gradios_own_upload_is_shut(visit):
     assert client.post("/gradio_api/upload", files={"files": ("a.txt", b"x")}).status_code == 404
 
 
+FILE = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[FILE] * 8, [[FILE]], [{**FILE, "path": "http://127.0.0.1:1/x"}], [{"a": FILE}], [[["a"]]], [[1]], FILE],
+)
+def test_events_that_name_files_never_reach_gradio(visit, monkeypatch, tmp_path, data):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    event = {"data": data, "fn_index": 8, "session_hash": "abcdefgh", "event_data": None, "trigger_id": None}
+    assert visit().post("/gradio_api/queue/join", json=event).status_code == 400
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"[" * 5000, b'{"data": "x"}', b"\xff", b" " * 300_000])
+def test_events_that_are_none_never_reach_gradio(visit, body):
+    assert visit().post("/gradio_api/queue/join", content=body).status_code == 400
+
+
+def test_the_pages_own_events_do_reach_gradio(visit):
+    data = ["", TAB, "fake", "now", 0.5, True, 0.5, ["walk"]]
+    event = {"data": data, "fn_index": 8, "session_hash": "abcdefgh", "event_data": None, "trigger_id": None}
+    answer = visit().post("/gradio_api/queue/join", json=event)
+    assert answer.status_code == 200
+    assert "event_id" in answer.json()
+
+
 def test_an_upload_is_readable_by_its_visitor_alone(visit, backend, clip):
     ann, bob = visit(), visit()
     answer = upload(ann, clip)
