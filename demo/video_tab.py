@@ -67,8 +67,9 @@ def build_video_tab(limits: Limits) -> VideoTab:
 def drop_zone(limits: Limits) -> str:
     """Where a video is dropped or chosen, and the clips to try."""
     buttons = "".join(
-        f'<button class="push" data-do="sample" data-name="{escape(name, quote=True)}">Try: {escape(name)}</button>'
-        for name in samples()
+        f'<button class="push" data-do="sample" data-name="{escape(name, quote=True)}">'
+        f"{'Try the bundled clip' if path == SAMPLE else f'Try: {escape(name)}'}</button>"
+        for name, path in samples().items()
     )
     return (
         '<input type="file" id="video-file" accept="video/*,.mkv,.avi,.ts,.mpg,.ogv,.flv" aria-label="video file">'

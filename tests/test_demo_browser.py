@@ -228,6 +228,14 @@ def test_what_is_not_welcome_is_told_in_the_page(server, open_page, folder, name
 
 
 @pytest.mark.slow
+def test_the_bundled_clip_is_analysed_on_a_click(server, open_page):
+    page = open_page(server.url)
+    page.get_by_role("tab", name="Video").click()
+    page.get_by_role("button", name="Try the bundled clip").click()
+    expect(page.locator("#video-result video")).to_be_visible(timeout=120_000)
+
+
+@pytest.mark.slow
 def test_a_long_video_can_be_cancelled(server, open_page, folder):
     page = open_page(server.url)
     page.get_by_role("tab", name="Video").click()
