@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.choices import Choices, read_choices
+from demo.gate import COOKIE, TOKEN
 from demo.jobs import CSV, JSONL, VIDEO, Job, Progress, minutes_text
-from demo.server import COOKIE, TOKEN, Backend, Limits
+from demo.server import Backend, Limits
 from demo.shelf import Folder
 from demo.timeline import TABLE_HEADERS, draw_timeline, find_spans, table_rows
 from detector.errors import UserError

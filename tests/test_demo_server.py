@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from demo.choices import Choices
+from demo.gate import COOKIE
 from demo.page import build_page, page_options
-from demo.server import COOKIE, Backend, Limits, create_app
+from demo.server import Backend, Limits, create_app
 from demo.shelf import Shelf
 
 TAB = "a" * 24
