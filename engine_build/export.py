@@ -23,6 +23,8 @@ from engine_build.targets import require
 
 # RoIAlign with half_pixel / output_half_pixel modes came with 16; Q/DQ per axis with 13.
 OPSET = 17
+# The first in which convolutions take bfloat16; torch writes 17, ONNX's own converter takes it there.
+BF16_OPSET = 22
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TRUNK, HEAD = "trunk.onnx", "head.onnx"
 
@@ -81,5 +83,7 @@ def _export(
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise UserError(f"ONNX export of this network failed ({first[:200]}); run with --target torch") from error
     slim = onnxslim.slim(str(path))
+    if any(t.data_type == onnx.TensorProto.BFLOAT16 for t in slim.graph.initializer):
+        slim = onnx.version_converter.convert_version(slim, BF16_OPSET)
     onnx.save(slim, str(path))
     onnx.checker.check_model(str(path), full_check=True)

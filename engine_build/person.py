@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.errors import UserError
+from detector.person import PersonDetector
 from detector.types import Boxes
 from engine_build import targets
 from engine_build.cache import EngineCache
@@ -65,6 +66,7 @@ class EngineFasterRcnn:
         """
         self.name = f"{name} (openvino {precision})"
         self.threshold = threshold
+        self.notice = f"people: {self.name}"
         keys = _map_names(network)
         backbone, head = network.backbone, network.rpn.head
         engine = _EngineBackbone(model_path, keys, precision)
@@ -202,6 +204,26 @@ def build_person_detector(
             f"engine refused: {made.name} differs from torch by {result['feature_error']:.1%}, allowed "
             f"{FEATURE_ERROR[chosen]:.1%}; use a higher precision: bf16 or fp32"
         )
+    return made
+
+
+def accelerate(detector: PersonDetector, report: Callable[[str], object] = print) -> PersonDetector:
+    """Put a torchvision detector that would run in torch on the CPU on OpenVINO; any other comes back as it is.
+
+    In fp32, whose boxes are proven to be torchvision's own; what bf16 does to them trained weights have yet to tell.
+
+    Raises:
+        UserError: as `build_person_detector`.
+    """
+    from detector.person.faster_rcnn_torchvision import TorchvisionDetector
+
+    if not isinstance(detector, TorchvisionDetector) or detector.device.type != "cpu":
+        return detector
+    made = build_person_detector(
+        detector.network, detector.model, precision="fp32", threshold=detector.threshold, report=report
+    )
+    made.notice = detector.notice.replace(detector.name, made.name)
+    detector.close()
     return made
 
 

@@ -292,6 +292,7 @@ def open_session(
     from detector.person.select import create_person_detector
     from detector.weights import load_action_model, resolve_action_model
     from engine_build.build import Precision, Target, build_engine
+    from engine_build.person import accelerate
 
     _check_name("--engine", engine, get_args(Target))
     _check_name("--precision", precision, get_args(Precision))
@@ -300,7 +301,9 @@ def open_session(
     build = partial(build_engine, record, network, target=engine, precision=precision, report=report)  # type: ignore
     session = Session(
         record,
-        create_detector=lambda: create_person_detector(detector, threshold=person_threshold, device=device),
+        create_detector=lambda: accelerate(
+            create_person_detector(detector, threshold=person_threshold, device=device), report
+        ),
         build_engine=lambda size_hw: build(size_hw=size_hw),
         untrained=path is None,
     )

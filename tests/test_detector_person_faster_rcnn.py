@@ -43,13 +43,13 @@ class Found:
 @pytest.fixture(scope="module")
 def built(weights_path):
     detector = TorchvisionDetector("torchvision_mobilenet", weights_path)
-    return detector, detector._network
+    return detector, detector.network
 
 
 @pytest.fixture
 def detector(built):
     detector = built[0]
-    detector._network = built[1]
+    detector.network = built[1]
     detector.threshold = 0.8
     return detector
 
@@ -61,14 +61,14 @@ def test_real_network_runs_on_odd_sizes_and_finds_nobody_in_noise(detector):
 
 def test_weights_are_those_of_the_file(detector, weights_path):
     state = torch.load(weights_path, weights_only=True)
-    loaded = detector._network.state_dict()
+    loaded = detector.network.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
-    assert not detector._network.training
+    assert not detector.network.training
 
 
 def test_people_over_the_threshold_are_kept_best_first_inside_the_picture(detector):
     boxes = [[0, 0, 10, 10], [5, 5, 900, 50], [1, 1, 5, 5], [2, 2, 9, 9]]
-    detector._network = Found(boxes, [PERSON, PERSON, PERSON + 1, PERSON], [0.85, 0.95, 0.99, 0.79])
+    detector.network = Found(boxes, [PERSON, PERSON, PERSON + 1, PERSON], [0.85, 0.95, 0.99, 0.79])
     found = detector.detect(np.zeros((60, 80, 3), np.uint8))
     np.testing.assert_array_equal(found.xyxy, [[5, 5, 80, 50], [0, 0, 10, 10]])
     np.testing.assert_allclose(found.score, [0.95, 0.85])
@@ -77,12 +77,12 @@ def test_people_over_the_threshold_are_kept_best_first_inside_the_picture(detect
 
 
 def test_the_network_is_shown_rgb_between_0_and_1(detector):
-    detector._network = Found([], torch.zeros(0, dtype=torch.int64).tolist(), [])
+    detector.network = Found([], torch.zeros(0, dtype=torch.int64).tolist(), [])
     image = np.zeros((4, 6, 3), np.uint8)
     image[..., 0], image[..., 2] = 255, 51  # OpenCV's blue and red
     assert len(detector.detect(image)) == 0
-    assert detector._network.seen.shape == (3, 4, 6)
-    np.testing.assert_allclose(detector._network.seen[:, 0, 0], [0.2, 0, 1])
+    assert detector.network.seen.shape == (3, 4, 6)
+    np.testing.assert_allclose(detector.network.seen[:, 0, 0], [0.2, 0, 1])
 
 
 @pytest.mark.parametrize(

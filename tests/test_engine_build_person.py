@@ -8,8 +8,9 @@ import torch
 from torchvision.models import detection
 
 from detector.errors import UserError
+from detector.person.faster_rcnn_torchvision import TorchvisionDetector
 from engine_build.clips import drawn_picture
-from engine_build.person import PERSON, build_person_detector
+from engine_build.person import PERSON, EngineFasterRcnn, accelerate, build_person_detector
 
 # Half a pixel and 0.01: what the product promises.
 PIXELS, SCORE = 0.5, 0.01
@@ -90,3 +91,26 @@ def test_int8_without_pictures_is_one_line(tmp_path):
     network = network_of(detection.fasterrcnn_mobilenet_v3_large_320_fpn)
     with pytest.raises(UserError, match="int8 needs pictures"):
         build_person_detector(network, "random", precision="int8", cache_dir=tmp_path, report=lambda line: None)
+
+
+def test_a_torchvision_detector_on_the_cpu_gets_an_engine_and_keeps_its_boxes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path / "cache"))
+    network = network_of(detection.fasterrcnn_mobilenet_v3_large_320_fpn)
+    network.roi_heads.box_predictor.cls_score.bias.data[PERSON] += 30
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    plain = TorchvisionDetector("torchvision_mobilenet", tmp_path / "weights.pth", threshold=0.3)
+    image = drawn_picture((240, 320), 3)
+    expected = plain.detect(image)
+    made = accelerate(plain, report=lambda line: None)
+    assert isinstance(made, EngineFasterRcnn)
+    assert "torchvision_mobilenet (openvino fp32)" in made.notice
+    found = made.detect(image)
+    assert len(found) == len(expected) > 0
+    assert np.abs(found.xyxy - expected.xyxy).max() <= PIXELS
+    assert np.abs(found.score - expected.score).max() <= SCORE
+    made.close()
+
+
+def test_other_detectors_stay_as_they_are():
+    other = object()
+    assert accelerate(other) is other

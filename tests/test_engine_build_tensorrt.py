@@ -119,7 +119,7 @@ def test_int8_without_clips_is_one_line(network, tmp_path):
 
 
 @pytest.mark.parametrize("compute_capability", COMPUTE_CAPABILITIES)
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
 def test_rtx_engines_are_built_without_a_gpu(exported, tmp_path, precision, compute_capability):
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "trunk.engine"

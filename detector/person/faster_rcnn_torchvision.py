@@ -38,6 +38,11 @@ class TorchvisionDetector:
         threshold: confidence over which a box is a person.
         device: `cpu`, `cuda` or `cuda:N`.
 
+    Attributes:
+        model: as given.
+        network: torchvision's; None once closed.
+        device: torch's.
+
     Raises:
         UserError: the file is no such state dictionary.
     """
@@ -46,18 +51,19 @@ class TorchvisionDetector:
         self.name = f"{model} ({device})"
         self.notice = f"people: {self.name}"
         self.threshold = threshold
-        self._device = torch.device(device)
+        self.model = model
+        self.device = torch.device(device)
         network = _architectures()[model](
             weights=None, weights_backbone=None, box_score_thresh=LOWEST_THRESHOLD,
         )
         load_detector_weights(network, path, model)
-        self._network: Any = network.eval().to(self._device)
+        self.network: Any = network.eval().to(self.device)
 
     @torch.inference_mode()
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
-        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).to(self._device)
-        found = self._network([rgb.permute(2, 0, 1).float() / 255])[0]
+        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).to(self.device)
+        found = self.network([rgb.permute(2, 0, 1).float() / 255])[0]
         keep = (found["labels"] == PERSON) & (found["scores"] >= self.threshold)
         score = found["scores"][keep].cpu().numpy()
         xyxy = found["boxes"][keep].cpu().numpy()
@@ -66,4 +72,4 @@ class TorchvisionDetector:
 
     def close(self) -> None:
         """Free the network."""
-        self._network = None
+        self.network = None
