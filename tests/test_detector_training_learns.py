@@ -31,7 +31,7 @@ SIZE = 48
 SAMPLING = Sampling(16, 3, 30.0)
 ACTS = (act_stand, act_walk, act_run, act_jump)
 POSES, SPEEDS = slice(0, 4), slice(4, 6)
-TRAINING_CLIPS, HELD_OUT_CLIPS, EPOCHS = 1200, 300, 6
+TRAINING_CLIPS, HELD_OUT_CLIPS, EPOCHS = 1500, 300, 8
 FASTER_HZ = 2.0
 SEEN = 10  # a frame that the slow pathway sees too: camera and box follow it
 
@@ -113,13 +113,13 @@ class DrawnClips:
 def learn(pathways: str, folder) -> tuple[float, float]:
     """Train from random weights; mean AP over the four poses and over the two speeds, on held-out clips."""
     config = SlowFastConfig(
-        num_frames=16, alpha=4, width=16, beta_inv=4, blocks=(1, 1, 1, 1), num_classes=6, dropout=0.2,
+        num_frames=16, alpha=4, width=16, beta_inv=2, blocks=(1, 1, 1, 1), num_classes=6, dropout=0.2,
         pathways=pathways,
     )
-    shown = config.slow_indices if pathways == "slow" else list(range(16))
+    shown = slow_indices(16, 4).tolist() if pathways == "slow" else list(range(16))
     network = create_network(config, seed=0)
     recipe = Recipe(
-        optimizer="adamw", rate=0.004, weight_decay=0.02, epochs=EPOCHS, batch=32, warmup_steps=20, ema_decay=0.98,
+        optimizer="adamw", rate=0.003, weight_decay=0.02, epochs=EPOCHS, batch=16, warmup_steps=40, ema_decay=0.98,
         clip_norm=5.0, seed=1,
     )
     execution = Execution(device="cpu", threads=2, progress=False)
@@ -143,8 +143,8 @@ def test_slowfast_learns_actions_and_the_slow_pathway_alone_cannot_tell_speeds(t
     print(f"\npose mAP {poses:.3f}, slow pathway alone {slow_poses:.3f}; ", end="")
     print(f"slow walk and fast walk: {speeds:.3f}, slow pathway alone {slow_speeds:.3f}")
     assert poses >= 0.9
-    assert speeds >= 0.8
-    assert slow_speeds < speeds - 0.2
+    assert speeds >= 0.9
+    assert slow_speeds < 0.7, "chance is about a half"
 
 
 def test_drawn_clips_are_what_their_labels_say():
