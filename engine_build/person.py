@@ -93,6 +93,10 @@ class EngineFasterRcnn:
         """What torchvision's network itself returns for (3, H, W) float pictures 0..1: all classes."""
         return self._network(pictures)
 
+    def fork(self) -> EngineFasterRcnn:
+        """Itself: it remembers nothing between pictures."""
+        return self
+
     def close(self) -> None:
         """Free the engine."""
         if self._network is not None:

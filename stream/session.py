@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -133,6 +134,7 @@ class Session:
         self.model, self.untrained, self.notices = model, untrained, notices
         self._create_detector, self._build_engine, self._clock = create_detector, build_engine, clock
         self._detector: PersonDetector | None = None
+        self._forks: weakref.WeakKeyDictionary[object, PersonDetector] = weakref.WeakKeyDictionary()
         self._engines: dict[tuple[int, int], Engine] = {}
         self._sizes: list[tuple[int, int]] = []
         self._person_threshold: float | None = None
@@ -187,11 +189,16 @@ class Session:
 
         return self._engine_worker.submit(build)
 
-    def detect(self, image: np.ndarray) -> Future[tuple[Boxes, float]]:
-        """Find people in a (H, W, 3) uint8 BGR picture; the future holds boxes and seconds."""
+    def detect(self, image: np.ndarray, stream: object) -> Future[tuple[Boxes, float]]:
+        """Find people in a (H, W, 3) uint8 BGR picture; the future holds boxes and seconds.
+
+        What the detector remembers of earlier pictures is kept apart for each `stream`, any object, while it lives.
+        """
 
         def job() -> tuple[Boxes, float]:
-            detector = self._get_detector()
+            detector = self._forks.get(stream)
+            if detector is None:
+                detector = self._forks[stream] = self._get_detector().fork()
             if self._person_threshold is not None:
                 detector.threshold = self._person_threshold
             start = self._clock()
@@ -258,6 +265,7 @@ class Session:
             self._engines.popitem()[1].close()
 
     def _free_detector(self) -> None:
+        self._forks.clear()
         if self._detector is not None:
             self._detector.close()
             self._detector = None

@@ -140,7 +140,7 @@ class Watch:
         Returns:
             The people with track ids, in pixels of the frame, and the seconds that the detector took.
         """
-        boxes, seconds = self.wait_for(self.session.detect(frame.image))
+        boxes, seconds = self.wait_for(self.session.detect(frame.image, self))
         reference = self._to_reference(boxes, frame.size_hw)
         with self._lock:
             tracked = self._tracker.update(reference, frame.time_s)

@@ -46,6 +46,9 @@ class FakeDetector:
         h, w = image.shape[:2]
         return Boxes(BOX * np.array([w / 64, h / 48, w / 64, h / 48], np.float32), np.array([0.9]))
 
+    def fork(self):
+        return self
+
     def close(self) -> None:
         self.closed += 1
 

@@ -55,6 +55,18 @@ def near(boxes, *people) -> bool:
     return all(np.abs(boxes.xyxy - np.array(p)).max(1).min() <= 5 for p in people)
 
 
+def test_a_fork_looks_everywhere_first_and_shares_no_memory(detector):
+    small = (700, 500, 712, 530)
+    picture = scene(small)
+    assert near(detector.detect(picture), small)
+    detector.detect(picture)
+    passes = detector.passes
+    fork = detector.fork()
+    assert near(fork.detect(picture), small)
+    assert fork.passes > 10
+    assert detector.passes == passes
+
+
 def test_nobody(detector):
     for _ in range(3):
         assert len(detector.detect(scene())) == 0

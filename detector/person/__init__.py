@@ -33,6 +33,10 @@ class PersonDetector(Protocol):
         """
         ...
 
+    def fork(self) -> PersonDetector:
+        """The same detector for another stream: it shares the network and remembers nothing of this stream."""
+        ...
+
     def close(self) -> None:
         """Free what it holds. May be called twice."""
         ...

@@ -66,6 +66,10 @@ class Detectron2Detector:
         order = np.argsort(-score, kind="stable")
         return Boxes(xyxy[order], score[order]).clip_to(image.shape[:2])
 
+    def fork(self) -> Detectron2Detector:
+        """Itself: it remembers nothing between pictures."""
+        return self
+
     def close(self) -> None:
         """Free the network."""
         self._predictor = None

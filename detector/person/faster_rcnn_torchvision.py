@@ -70,6 +70,10 @@ class TorchvisionDetector:
         order = np.argsort(-score, kind="stable")
         return Boxes(xyxy[order], score[order]).clip_to(image.shape[:2])
 
+    def fork(self) -> TorchvisionDetector:
+        """Itself: it remembers nothing between pictures."""
+        return self
+
     def close(self) -> None:
         """Free the network."""
         self.network = None

@@ -7,6 +7,7 @@ a count; class 1, the only one, is a person. Its own post-processing has suppres
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,9 @@ class SsdliteDetector:
     def __init__(self, threshold: float | None = None, everywhere: bool = False, num_threads: int = 0) -> None:
         self.threshold = DETECTOR_MODELS["ssdlite"].threshold if threshold is None else threshold
         self.everywhere = everywhere
-        self.passes = 0
         self._network: Any = _compile(num_threads)
-        self._size_hw = (0, 0)
-        self._seen = np.zeros((0, 4), np.float32)
-        self._turn = 0
+        self._turn: int
+        self._forget()
 
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
@@ -116,9 +115,21 @@ class SsdliteDetector:
         yxyx, score, n = result[0][0], result[2][0], int(result[3][0])
         return yxyx[:n, [1, 0, 3, 2]] * np.array([w, h, w, h], np.float32), score[:n].copy()
 
+    def fork(self) -> SsdliteDetector:
+        """The same detector for another stream: it shares the network and has seen no picture yet."""
+        other = copy.copy(self)
+        other._forget()
+        return other
+
     def close(self) -> None:
         """Free the network."""
         self._network = None
+
+    def _forget(self) -> None:
+        self.passes = 0
+        self._size_hw = (0, 0)
+        self._seen = np.zeros((0, 4), np.float32)
+        self._turn = 0
 
 
 def _compile(num_threads: int) -> Any:
