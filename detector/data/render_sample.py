@@ -26,7 +26,7 @@ from detector.data.render_motion import Act
 from detector.data.render_scene import Light, look_at, sample_background
 from detector.errors import run_command
 
-SIZE_WH, FPS, SECONDS, PERSON_PX, SEED = (960, 540), 25, 16.0, 250, 0
+SIZE_WH, FPS, SECONDS, PERSON_PX = (960, 540), 25, 16.0, 250
 # Who does what: (seconds, pose, style, hands), place along the picture and in depth (metres, nearer is larger),
 # direction faced (radians, 0: to the right, -1.57: to the camera).
 PROGRAMME = (
@@ -37,6 +37,9 @@ PROGRAMME = (
     (((0, 16, "walk", "swing", ""),), (-4.5, -2.0), 0.0),
     (((0, 16, "walk", "swing", ""),), (12.5, -2.4), np.pi),
 )
+# Seeds of the scene and of each role's body and style: a clip to show what the program does wants people whom the
+# small person detector finds, so these were picked by eye and by its answers. The clip proves nothing else.
+SCENE_SEED, CAST_SEEDS = 10, (10, 11, 11, 10, 11, 11)
 
 
 def create_shot(rng: np.random.Generator) -> Shot:
@@ -59,6 +62,13 @@ def create_roles(rng: np.random.Generator) -> list[Role]:
     return roles
 
 
+def create_cast(seed: int) -> list[Role]:
+    """All roles as one seed draws them (after a scene of its own)."""
+    rng = np.random.default_rng(seed)
+    create_shot(rng)
+    return create_roles(rng)
+
+
 def _act(pose: str, style: str, hands: str, rng: np.random.Generator) -> Act:
     while True:
         act = sample_act(pose, rng, hands)
@@ -70,10 +80,10 @@ def main() -> None:
     """Write the clip and its labels."""
     parser = argparse.ArgumentParser(description="Render the sample clip.")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--seed", type=int, default=SEED, help="%(default)s: the clip that ships")
     args = parser.parse_args()
-    rng = np.random.default_rng(args.seed)
-    shot, roles = create_shot(rng), create_roles(rng)
+    rng = np.random.default_rng(SCENE_SEED)
+    shot = create_shot(rng)
+    roles = [create_cast(seed)[number] for number, seed in enumerate(CAST_SEEDS)]
     seconds = np.arange(int(SECONDS * FPS)) / FPS
     write_mp4(args.output, draw_video(shot, roles, seconds, 0.0, 2.0, rng), FPS, SIZE_WH, crf=24)
     labels = visible_labels(labels_by_distance(shot, roles, seconds))

@@ -66,7 +66,8 @@ def load_video(path: Path, short_side_px: int, max_frames: int = 0) -> Video:
         UserError: it cannot be read.
     """
     capture = cv2.VideoCapture(str(path))
-    images, size = [], (0, 0)
+    images: list[np.ndarray] = []
+    size = (0, 0)
     while not max_frames or len(images) < max_frames:
         good, frame = capture.read()
         if not good:
@@ -162,6 +163,8 @@ def walk_against_stand(network: torch.nn.Module, model: ActionModel, media: Path
     return {
         "people": len(t), "standing": int((~t).sum()), "balanced": balanced_accuracy(s > 0, t),
         "walk_recall": float((s > 0)[t].mean()), "stand_recall": float((s <= 0)[~t].mean()),
+        **{f"{name}_top1": top[(name, name)] / max(sum(n for (a, _), n in top.items() if a == name), 1)
+           for name in ("walk", "stand")},
         "auc": area_under_roc(s, t), "best_threshold": best_threshold_accuracy(s, t),
         "heuristic_best_threshold": best_threshold_accuracy(h, t), "heuristic_auc": area_under_roc(h, t),
         "frozen_balanced": balanced_accuracy(f > 0, t), "frozen_auc": area_under_roc(f, t),
