@@ -147,6 +147,7 @@ def settle_statistics(model: Any, network: Any) -> None:
     with torch.no_grad():
         network.forward_trunk(torch.from_numpy(engine_input(model, clip, size_hw)[0]))
     network.eval()
+    network.random_weights = True
     nn.init.normal_(network.head.projection.weight, std=0.05, generator=torch.Generator().manual_seed(0))
 
 

@@ -71,7 +71,7 @@ def profile_trunk(path: Path, clip_shape: tuple[int, ...], precision: str) -> li
     times: dict[str, float] = defaultdict(float)
     counts: dict[str, float] = defaultdict(float)
     for layer_name, ms in fastest.items():
-        sources = [layer_name, *origins.get(layer_name, [])]
+        sources = sorted({layer_name, *origins.get(layer_name, [])})  # a layer is often its own origin
         group = group_of(" ".join(sources))
         times[group] += ms
         counts[group] += sum(work.get(source, 0.0) for source in sources)

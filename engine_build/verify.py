@@ -56,8 +56,8 @@ class Report:
         top5_overlap: share of people's five best actions that stayed among the five best.
         agreement: share of all (person, action) decisions at `THRESHOLD` that stayed.
         ok: within `TOLERANCES[precision]`.
-        trained: False where every batch norm still has the statistics it was made with. Activations of such a network
-            grow from block to block until scores are 0 or 1, so rounding flips some: only features are held then.
+        trained: False for random weights. Their scores are 0 or 1, or far apart for features that hardly differ, so
+            rounding flips some: only features are held then.
     """
 
     engine: str
@@ -128,7 +128,12 @@ def verify(
 
 
 def is_trained(network: Any) -> bool:
-    """Whether any batch norm has seen data: a running mean other than the zeros it starts with."""
+    """Whether any batch norm has seen data: a running mean other than the zeros it starts with.
+
+    Whoever gives random weights the statistics of a clip says so by `network.random_weights = True`.
+    """
+    if getattr(network, "random_weights", False):
+        return False
     means = [buffer for name, buffer in network.named_buffers() if name.endswith("running_mean")]
     return not means or any(bool(mean.any()) for mean in means)
 
@@ -161,7 +166,9 @@ def compare(
 
 def refuse(report: Report) -> UserError:
     """The error for an engine out of tolerance; the caller raises it."""
-    return UserError(f"engine refused: {report.line()}; use a higher precision: --precision bf16 or fp32")
+    higher = {"int8": "bf16 or fp32", "bf16": "fp32", "fp16": "fp32"}.get(report.precision)
+    advice = f"use a higher precision: --precision {higher}" if higher else "use --target torch"
+    return UserError(f"engine refused: {report.line()}; {advice}")
 
 
 def _as_array(features: Any) -> np.ndarray:
