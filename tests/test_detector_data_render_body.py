@@ -102,7 +102,7 @@ def test_walkers_and_runners_move_at_human_speeds_and_standers_do_not():
 
     assert all(0.4 < speed("walk", s) < 3 for s in range(30))
     assert np.median([speed("run/jog", s) for s in range(30)]) > 2
-    assert all(speed("stand", s) == 0 for s in range(30))
+    assert all(speed("stand", s) < 0.2 for s in range(60))  # jugglers sway
 
 
 def test_recordings_play_loop_and_mirror():

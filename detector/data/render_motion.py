@@ -150,9 +150,15 @@ def stand_pose(rng: np.random.Generator) -> np.ndarray:
 def act_stand(rng: np.random.Generator) -> Act:
     """Stand: still, gesturing, shifting weight, turning on the spot, juggling a ball with a foot."""
     base, life, u = stand_pose(rng), _life(rng), rng.uniform
-    variant = str(rng.choice(["still", "talk", "shift", "turn", "juggle", "shuffle"], p=[.42, .2, .1, .1, .11, .07]))
-    rate, side, size = u(0.5, 1.6), "r", u(15, 55) * DEG
+    variant = str(rng.choice(["still", "talk", "shift", "turn", "juggle", "shuffle"], p=[.38, .19, .1, .1, .16, .07]))
+    rate, size = u(0.5, 1.8), u(15, 65) * DEG
     phase, spin = u(0, 1), rng.normal(0, 0.5)
+    feet = rng.choice(["r", "l"], 16) if rng.random() < 0.6 else np.repeat(["r"], 16)
+    knee = rng.choice([0.3, 0.8, 1.6])  # a low tap, a kick, a kick from the thigh
+    if variant == "juggle" and rng.random() < 0.7:  # arms out for balance, eyes on the ball
+        base[ARM_COLUMNS] = _pose(**_both(arm=u(-15, 35), lift=u(15, 65), elbow=u(10, 80)))[ARM_COLUMNS]
+        base[[COLUMN["nod"], COLUMN["bend"]]] = np.array([u(10, 40), u(5, 25)]) * DEG
+    sway = smooth_noise(rng, 3, 0.08, 0.2, 0.8)
 
     def curve(t: np.ndarray) -> Poses:
         p = base + life(t)
@@ -165,8 +171,12 @@ def act_stand(rng: np.random.Generator) -> Act:
             p[:, COLUMN["yaw"]] += spin * t
         elif variant == "juggle":
             lift = _pulse(rate * t + phase, 2.0)
-            p[:, COLUMN[f"{side}_hip"]] += lift * size
-            p[:, COLUMN[f"{side}_knee"]] += lift * size * 0.8
+            foot = feet[np.floor(rate * t + phase).astype(int) % len(feet)]
+            for s in "rl":
+                p[:, COLUMN[f"{s}_hip"]] += lift * size * (foot == s)
+                p[:, COLUMN[f"{s}_knee"]] += lift * size * knee * (foot == s)
+                p[:, COLUMN[f"{s}_arm"]] += 0.25 * lift * (foot != s)
+            p[:, [COLUMN["x"], COLUMN["z"], COLUMN["side"]]] += sway(t)
         elif variant == "shuffle":
             for s, shift in (("r", 0.0), ("l", 0.5)):
                 lift = _pulse(0.8 * t + phase + shift, 2.0) * 0.3
@@ -502,9 +512,51 @@ def act_jump(rng: np.random.Generator) -> Act:
     return Act("jump/leap", curve, props=("bed",) if kind == "bounce" else (), variant=kind, label_s=near)
 
 
-def act_dance(rng: np.random.Generator) -> Act:
-    """Dance: arms, hips and steps in time with one beat."""
+def _dance_pose(rng: np.random.Generator) -> np.ndarray:
+    """Any pose that a dancer strikes: arms anywhere, knees soft or deep, a leg out, the trunk leaning."""
     u = rng.uniform
+    deep = u(5, 70) if rng.random() < 0.4 else u(5, 25)
+    p = _pose(r_arm=u(-30, 150), l_arm=u(-30, 150), r_lift=u(0, 130), l_lift=u(0, 130), r_elbow=u(5, 120),
+              l_elbow=u(5, 120), r_roll=u(-50, 70), l_roll=u(-50, 70), bend=u(-12, 35), side=u(-20, 20),
+              twist=u(-30, 30), nod=u(-15, 25), turn=u(-35, 35), pitch=u(-4, 20), roll=u(-10, 10), yaw=rng.normal(0, 30),
+              r_hip=0.7 * deep + u(-10, 15), l_hip=0.7 * deep + u(-10, 15), r_knee=deep, l_knee=deep,
+              r_abduct=u(0, 28), l_abduct=u(0, 28), x=rng.normal(0, 0.15), z=rng.normal(0, 0.15))
+    if rng.random() < 0.35:  # one foot off the ground
+        side = rng.choice(["r", "l"])
+        p += _pose(**{f"{side}_hip": u(10, 70), f"{side}_knee": u(10, 90), f"{side}_abduct": u(0, 25)})
+    return p
+
+
+def _dance_of_poses(rng: np.random.Generator) -> Act:
+    """Dance from pose to pose on the beat, sharply or flowing, round and round."""
+    count, gap, hold = int(rng.integers(3, 9)), rng.uniform(0.28, 0.75), rng.uniform(0, 0.55)
+    softness = rng.uniform(0.35, 1.0)  # how much of the way the dancer goes
+    middle = _dance_pose(rng)
+    poses = np.stack([middle + softness * (_dance_pose(rng) - middle) for _ in range(count)])
+    if rng.random() < 0.5:  # every second pose mirrors the one before
+        poses[1::2] = _swap_sides(poses[: count - count % 2 : 2])
+    phase, spin, hop, life = rng.uniform(0, 9), rng.normal(0, 0.8) * (rng.random() < 0.3), 0.0, _life(rng, 0.04)
+    if rng.random() < 0.2:
+        hop = rng.uniform(0.02, 0.1)
+
+    def curve(t: np.ndarray) -> Poses:
+        beat = t / gap + phase
+        share = np.clip((beat % 1.0 - hold) / (1 - hold), 0, 1)[:, None]
+        share = share * share * (3 - 2 * share)
+        at = np.floor(beat).astype(int)
+        p = poses[at % count] * (1 - share) + poses[(at + 1) % count] * share + life(t)
+        p[:, COLUMN["yaw"]] += spin * t
+        p[:, COLUMN["air"]] += hop * np.abs(np.sin(np.pi * beat))
+        return flat_feet(p)
+
+    return Act("dance", curve, variant="poses")
+
+
+def act_dance(rng: np.random.Generator) -> Act:
+    """Dance: arms, hips and steps in time with one beat, or from pose to pose."""
+    u = rng.uniform
+    if rng.random() < 0.5:
+        return _dance_of_poses(rng)
     beat = u(0.7, 1.5)
     base = stand_pose(rng)
     base[ARM_COLUMNS] = _pose(r_arm=u(-10, 90), l_arm=u(-10, 90), r_lift=u(10, 120), l_lift=u(10, 120),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from detector.data import render_mocap
 from detector.data.render_body import Motion, forward, motion_of_poses, sample_body, sample_colour
@@ -129,9 +130,20 @@ def _recorded(clip: tuple, seconds: np.ndarray, rng: np.random.Generator) -> Per
     at = rng.uniform(low, high)
     motion = render_mocap.play(name, seconds + at / speed, loop, speed, bool(rng.random() < 0.5))
     motion = replace(motion, root=motion.root - motion.root[len(seconds) // 2] * np.array([1, 0, 1]))
-    extra = rng.normal(0, 0.05, (1, 13, 3))
+    extra = rng.normal(0, rng.choice([0.04, 0.1]), (1, 13, 3))
     extra[:, 0] = 0
+    motion = _exaggerated(motion, rng.uniform(0.7, 1.3))
     return Performance(_jiggled(motion, extra), pose, (), (), f"mocap {name}")
+
+
+def _exaggerated(motion: Motion, factor: float) -> Motion:
+    """The same movement larger or smaller: each joint's turn from its mean pose times a factor, the root's kept."""
+    out = motion.rotations.copy()
+    for joint in range(1, motion.rotations.shape[1]):
+        mean = Rotation.from_matrix(motion.rotations[:, joint]).mean()
+        away = (mean.inv() * Rotation.from_matrix(motion.rotations[:, joint])).as_rotvec()
+        out[:, joint] = (mean * Rotation.from_rotvec(factor * away)).as_matrix()
+    return Motion(out, motion.root, motion.grounded)
 
 
 def _jiggled(motion: Motion, angles: np.ndarray) -> Motion:
@@ -303,12 +315,14 @@ def _to_tube(frames: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
     return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in frames])
 
 
-def _visible(extent: np.ndarray, pose: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _visible(extent: np.ndarray, show: Performance, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The picture's edges (x1, y1, x2, y2) on the picture plane, and the person's box cut by them."""
     w, h = extent[2] - extent[0], extent[3] - extent[1]
     edge = np.array([-np.inf, -np.inf, np.inf, np.inf])
     kind = rng.random()
-    if kind < (0.28 if pose == "run/jog" else 0.12):  # legs below the picture
+    if show.extra and kind < 0.35:  # someone before a webcam
+        edge[3] = extent[3] - h * (rng.uniform(0.2, 0.4) if show.pose == "sit" else rng.uniform(0.3, 0.65))
+    elif kind < (0.28 if show.pose == "run/jog" else 0.12):  # legs below the picture
         edge[3] = extent[3] - h * rng.uniform(0.08, 0.6)
     elif kind < 0.14:
         edge[1] = extent[1] + h * rng.uniform(0.02, 0.2)
@@ -349,7 +363,7 @@ def render_tube(seed: tuple[int, ...], recipe: TubeRecipe) -> TubeClip:
     if "barbell" in show.props:
         mesh = mesh + _barbell(joints[key], rng)
     extents = cone_extents(target, camera)
-    edge, box = _visible(extents[key], pose, rng)
+    edge, box = _visible(extents[key], show, rng)
     frames, tube_box, height = _draw(recipe, rng, target, others, mesh, camera, extents, edge, box, seconds, show)
     targets = np.zeros(len(NAMES), np.float32)
     targets[[NAMES.index(name) for name in (show.pose, *show.extra)]] = 1

@@ -24,9 +24,12 @@ from detector.data.render_shards import RenderedClips, Shards, load_shards, shar
 from detector.data.render_tubes import NAMES, POSES, TubeRecipe
 from detector.errors import UserError, run_command
 from detector.labels import LabelMap, load_labels
+from detector.model_file import is_action_model_file, read_action_model
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
+from detector.training.distributed import choose_device
 from detector.training.loop import train
+from detector.training.precision import autocast, native_bf16
 from detector.training.recipe import Execution, Recipe
 
 BUNDLED_CONFIG = SlowFastConfig(
@@ -89,7 +92,7 @@ def score_clips(network: nn.Module, shards: Shards, batch: int = 64, limit: int 
         frames = torch.from_numpy(np.stack([shards.frames(i) for i in rows]))
         rois = torch.from_numpy(np.column_stack([np.arange(len(rows)), shards.boxes[list(rows)]]).astype(np.float32))
         device = next(network.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast("bf16" if native_bf16(device) else "fp32", device):
             scores.append(network(frames.to(device), rois.to(device)).float().cpu().numpy())
     return np.concatenate(scores)
 
@@ -118,6 +121,14 @@ def validate(network: nn.Module, shards: Shards, limit: int = 0) -> dict[str, fl
     return metrics_on_renders(scores, shards.targets[: len(scores)])
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The (averaged) network's tensors in a checkpoint of a run or in a model file."""
+    if is_action_model_file(path):
+        return read_action_model(path)[1].state_dict()
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return content["average"]["values"] if content.get("average") else content["network"]
+
+
 def find_shards(folder: Path, held_out: bool) -> list[Path]:
     """The complete shards of a folder, in order.
 
@@ -137,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the bundled model on rendered people.")
     parser.add_argument("shards", type=Path, help="folder of detector.data.render_shards")
     parser.add_argument("folder", type=Path, help="of this run: checkpoints, log, curves")
-    parser.add_argument("--init", type=Path, help="start from the network of this last.pt")
+    parser.add_argument("--init", type=Path, help="start from the network of this last.pt or model file")
     parser.add_argument("--max-shards", type=int, default=0, help="use only the first so many; 0: all")
     parser.add_argument("--validation", type=int, default=768, help="held-out clips of each validation; 0: all")
     parser.add_argument("--still", type=float, default=0.1, help="share of still people shown as one picture")
@@ -146,15 +157,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
-    recipe = BUNDLED_RECIPE.with_numbers(args.set)
+    base = BUNDLED_RECIPE if native_bf16(choose_device(args.device)) else replace(BUNDLED_RECIPE, precision="fp32")
+    recipe = base.with_numbers(args.set)
     paths = find_shards(args.shards, held_out=False)
     shards = load_shards(paths[: args.max_shards or None])
     validation = load_shards(find_shards(args.shards, held_out=True))
     network = create_network(BUNDLED_CONFIG, seed=recipe.seed, zero_init=False)
     if args.init:
-        content = torch.load(args.init, map_location="cpu", weights_only=True)
-        values = content["average"]["values"] if content.get("average") else content["network"]
-        network.load_state_dict(values)
+        network.load_state_dict(read_weights(args.init))
     dataset = StillsToo(RenderedClips(shards), args.still, TubeRecipe().sampling.key_index)
     execution = Execution(device=args.device, workers=args.workers, threads=args.threads, channels_last=True,
                           progress=False, checkpoint_every=100, log_every=25)

@@ -21,6 +21,16 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, AUTOCAST_TYPES[precision])
 
 
+def native_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; on a CPU that does not, bf16 is about seven times slower than fp32.
+
+    Measured on 2 cores of an AVX2 CPU: 18 s against 2.5 s for an update of 64 clips of the bundled network.
+    """
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def watch_bf16_on_cpu(network: nn.Module, precision: Precision, device: torch.device) -> None:
     """Refuse, at the first forward pass, clips too short for bf16 training on a CPU.
 
