@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     who = cli.add_argument_group("who looks")
     who.add_argument("--model", "--weights", action="append", metavar="M",
                      help="action model on offer, a name or a weights file; repeatable (all that are here)")
-    who.add_argument("--detector", default="auto", metavar="D", help="person detector's name")
+    who.add_argument("--detector", default="auto", metavar="D", help="person detector: a name or a .pth file")
     who.add_argument("--engine", default="auto", metavar="E", help="openvino, torch, tensorrt, ...")
     who.add_argument("--precision", default="auto", metavar="P", help="fp32, fp16, bf16 or int8")
     who.add_argument("--device", default="auto", metavar="D", help="of the person detector: cpu or cuda")

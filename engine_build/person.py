@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from detector.errors import UserError
 from detector.person import PersonDetector
+from detector.person.faster_rcnn_torchvision import TorchvisionDetector, people_in
 from detector.types import Boxes
 from engine_build import targets
 from engine_build.cache import EngineCache
@@ -28,7 +29,6 @@ from engine_build.quantize import quantize_openvino
 from engine_build.run_openvino import compile_cpu, save_model
 
 FILE = "detector.xml"
-PERSON = 1  # torchvision's COCO label of a person
 # Compiled picture sizes that stay in memory.
 MAX_SIZES = 4
 # Relative error of feature maps and RPN outputs: NMS turns more than this into other boxes.
@@ -78,15 +78,9 @@ class EngineFasterRcnn:
             network.backbone, network.rpn.head = backbone, head
         self._network.backbone, self._network.rpn.head = engine, _EngineRpnHead(engine)
 
-    @torch.inference_mode()
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
-        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1]))
-        found = self.detect_all([rgb.permute(2, 0, 1).float() / 255])[0]
-        keep = (found["labels"] == PERSON) & (found["scores"] >= self.threshold)
-        score, xyxy = found["scores"][keep].numpy(), found["boxes"][keep].numpy()
-        order = np.argsort(-score, kind="stable")
-        return Boxes(xyxy[order], score[order]).clip_to(image.shape[:2])
+        return people_in(self._network, image, self.threshold, torch.device("cpu"))
 
     @torch.inference_mode()
     def detect_all(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
@@ -219,8 +213,6 @@ def accelerate(detector: PersonDetector, report: Callable[[str], object] = print
     Raises:
         UserError: as `build_person_detector`.
     """
-    from detector.person.faster_rcnn_torchvision import TorchvisionDetector
-
     if not isinstance(detector, TorchvisionDetector) or detector.device.type != "cpu":
         return detector
     made = build_person_detector(

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--source", required=True, metavar="FILE", help="video file; it is looped")
     cli.add_argument("--seconds", type=float, default=60.0, metavar="N", help="how long to run (60)")
     cli.add_argument("--model", default="auto", metavar="M", help="action model: a name or a weights file")
-    cli.add_argument("--detector", default="auto", metavar="D", help="person detector's name")
+    cli.add_argument("--detector", default="auto", metavar="D", help="person detector: a name or a .pth file")
     cli.add_argument("--engine", default="auto", metavar="E", help="openvino, torch, ...")
     cli.add_argument("--precision", default="auto", metavar="P", help="fp32, bf16, int8, ...")
     cli.add_argument("--untrained", action="store_true", help="allow random weights; speed is the same")

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of video")
     how = cli.add_argument_group("who looks")
     how.add_argument("--model", "--weights", default="auto", metavar="M", help="action model: a name or a weights file")
-    how.add_argument("--detector", default="auto", metavar="D", help="person detector's name")
+    how.add_argument("--detector", default="auto", metavar="D", help="person detector: a name or a .pth file")
     how.add_argument("--engine", default="auto", metavar="E", help="openvino, torch, tensorrt, ...")
     how.add_argument("--precision", default="auto", metavar="P", help="fp32, fp16, bf16 or int8")
     how.add_argument("--device", default="auto", metavar="D", help="of the person detector: cpu or cuda")

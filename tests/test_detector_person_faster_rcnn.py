@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from detector.errors import UserError
-from detector.person.faster_rcnn_torchvision import PERSON, TorchvisionDetector
+from detector.person.faster_rcnn_torchvision import PERSON, TorchvisionDetector, architecture_of
+from detector.person.select import create_person_detector
 from detector.person.state import load_detector_weights
 
 
@@ -144,3 +145,24 @@ def test_detectron2_runs_with_random_weights():
     detector = Detectron2Detector("detectron2_r50", None)
     assert len(detector.detect(np.zeros((60, 80, 3), np.uint8))) == 0
     detector.close()
+
+
+def test_a_file_of_ones_own_is_taken_for_the_network_it_belongs_to(weights_path, tmp_path, monkeypatch):
+    from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
+
+    monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path))
+    detector = create_person_detector(str(weights_path), device="cpu")
+    assert detector.name == "torchvision_mobilenet w.pth (cpu)"
+    assert detector.threshold == 0.8
+    assert create_person_detector(str(weights_path), threshold=0.4, device="cpu").threshold == 0.4
+    names = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).state_dict()
+    torch.save(names, tmp_path / "big.pth")
+    assert architecture_of(tmp_path / "big.pth") == "torchvision_resnet50"
+
+
+def test_files_that_are_no_persons_weights_are_refused_in_one_line(tmp_path):
+    torch.save({"some.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    for name, message in ((tmp_path / "other.pth", "not of torchvision_mobilenet or"), ("gone.pth", "No such file")):
+        with pytest.raises(UserError, match=message) as caught:
+            create_person_detector(str(name), device="cpu")
+        assert "\n" not in str(caught.value)

@@ -8,9 +8,9 @@ import torch
 from torchvision.models import detection
 
 from detector.errors import UserError
-from detector.person.faster_rcnn_torchvision import TorchvisionDetector
+from detector.person.faster_rcnn_torchvision import PERSON, TorchvisionDetector
 from engine_build.clips import drawn_picture
-from engine_build.person import PERSON, EngineFasterRcnn, accelerate, build_person_detector
+from engine_build.person import EngineFasterRcnn, accelerate, build_person_detector
 
 # Half a pixel and 0.01: what the product promises.
 PIXELS, SCORE = 0.5, 0.01

@@ -518,7 +518,8 @@ def _dance_pose(rng: np.random.Generator) -> np.ndarray:
     deep = u(5, 70) if rng.random() < 0.4 else u(5, 25)
     p = _pose(r_arm=u(-30, 150), l_arm=u(-30, 150), r_lift=u(0, 130), l_lift=u(0, 130), r_elbow=u(5, 120),
               l_elbow=u(5, 120), r_roll=u(-50, 70), l_roll=u(-50, 70), bend=u(-12, 35), side=u(-20, 20),
-              twist=u(-30, 30), nod=u(-15, 25), turn=u(-35, 35), pitch=u(-4, 20), roll=u(-10, 10), yaw=rng.normal(0, 30),
+              twist=u(-30, 30), nod=u(-15, 25), turn=u(-35, 35), pitch=u(-4, 20), roll=u(-10, 10),
+              yaw=rng.normal(0, 30),
               r_hip=0.7 * deep + u(-10, 15), l_hip=0.7 * deep + u(-10, 15), r_knee=deep, l_knee=deep,
               r_abduct=u(0, 28), l_abduct=u(0, 28), x=rng.normal(0, 0.15), z=rng.normal(0, 0.15))
     if rng.random() < 0.35:  # one foot off the ground

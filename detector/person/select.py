@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 from detector.errors import UserError
 from detector.models import DetectorModel
@@ -33,8 +34,9 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
     """Create a person detector from what is on this machine.
 
     Args:
-        name: one of `detector.zoo.DETECTOR_MODELS`, or `auto`: the best whose weights are cached and that this
-            machine runs in real time, else the SSDLite graph that came with the set-up.
+        name: one of `detector.zoo.DETECTOR_MODELS`; a file of torchvision's Faster R-CNN weights (`person.pth` of
+            `detector.training --recipe person`); or `auto`: the best whose weights are cached and that this machine
+            runs in real time, else the SSDLite graph that came with the set-up.
         threshold: confidence over which a box is a person, 0 to 1; None for the detector's own.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
@@ -47,9 +49,12 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"person threshold: got {threshold}, expected 0 to 1")
     chosen_device = pick_device(device)
+    if name not in ("auto", *DETECTOR_MODELS) and (Path(name).suffix or Path(name).exists()):
+        return _from_file(Path(name), threshold, chosen_device)
     if name != "auto":
         if name not in DETECTOR_MODELS:
-            raise UserError(f"person detector {name!r}: unknown, expected auto, {', '.join(DETECTOR_MODELS)}")
+            known = ", ".join(DETECTOR_MODELS)
+            raise UserError(f"person detector {name!r}: unknown, expected auto, {known} or a .pth file")
         detector = _create(DETECTOR_MODELS[name], threshold, chosen_device)
         detector.notice = f"people: {detector.name}"
         return detector
@@ -70,6 +75,18 @@ def _best_cached(kind_of_device: str) -> tuple[DetectorModel, bool]:
         if model.weights and cached_path(model.weights):
             return model, rank > 0
     return DETECTOR_MODELS["ssdlite"], True
+
+
+def _from_file(path: Path, threshold: float | None, device: str) -> PersonDetector:
+    """The user's own weights; which network they belong to is read off them."""
+    from detector.person.faster_rcnn_torchvision import TorchvisionDetector, architecture_of
+
+    model = architecture_of(path)
+    wanted = DETECTOR_MODELS[model].threshold if threshold is None else threshold
+    detector = TorchvisionDetector(model, path, wanted, device)
+    detector.name = f"{model} {path.name} ({device})"
+    detector.notice = f"people: {detector.name}"
+    return detector
 
 
 def _create(model: DetectorModel, threshold: float | None, device: str) -> PersonDetector:
