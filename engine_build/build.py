@@ -18,6 +18,7 @@ from engine_build.cache import EngineCache, StoredEngine
 from engine_build.clips import drawn_clips, engine_input, fit_clip
 from engine_build.engine import Engine
 from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_arrays, sha256_of_weights
+from engine_build.memory import give_back_freed_memory
 from engine_build.verify import Report, is_trained, refuse, verify
 
 Target = Literal["auto", "openvino", "torch", "torch_cuda", "tensorrt", "tensorrt_rtx"]
@@ -148,6 +149,7 @@ def _load(job: Job, cache: EngineCache) -> Engine:
 def _verified(job: Job, cache: EngineCache, stored: StoredEngine, engine: Engine) -> Engine:
     result = verify(engine, job.network, job.inputs(), job.precision, REAL if job.clips else DRAWN)
     cache.record_verify(stored, result.to_dict())
+    give_back_freed_memory()
     if not result.ok:
         engine.close()
         raise refuse(result)

@@ -15,6 +15,7 @@ from detector.data.video import read_frames
 from detector.errors import run_command
 from detector.evaluation.__main__ import main, move_to_labelled_frames
 from detector.evaluation.ava import FrameEntries
+from detector.evaluation.multiview import score_people
 from detector.labels import Action, LabelMap
 from detector.model_file import save_action_model
 from detector.models import ActionModel
@@ -124,12 +125,38 @@ def test_a_models_predictions_measure_the_same_from_their_file(folder, tmp_path,
     assert [c["detections"] for c in second["classes"]] == [10, 10, 10]
 
 
+def test_scales_and_mirror_images_are_averaged(folder, tmp_path, monkeypatch):
+    """Against `score_people`, which resizes one decoded clip: so the films are decoded at the larger scale here too."""
+    assert run(monkeypatch, "boxes", "--data", folder / "my.csv", "--weights", folder / "boxes.pt", "--device", "cpu",
+               "--scales", 256, 192, "--flip", "--predictions", tmp_path / "many.csv") == 0
+    found: dict[str, list[float]] = {}
+    for row in csv.reader((tmp_path / "many.csv").open()):
+        found.setdefault(row[0], []).append(float(row[7]))
+    config = SlowFastConfig(**NUMBERS)
+    network = create_network(config, seed=4).eval()
+    torch.nn.init.normal_(network.head.projection.weight, std=0.5, generator=torch.Generator().manual_seed(1))
+
+    def score(frames, rows):
+        with torch.inference_mode():
+            return network(torch.from_numpy(frames), torch.from_numpy(rows)).numpy()
+
+    for i in range(5):
+        total = 0
+        for side in (256, 192):
+            frames = read_frames(folder / f"{i}.mp4", 1.0 + SAMPLING.offsets_s, side, key_time_s=1.0)
+            h, w = frames.shape[1:3]
+            boxes = np.array([[0.1, 0.1, 0.5, 0.9], [0.5, 0.1, 0.9, 0.9]]) * [w, h, w, h]
+            total = total + score_people(score, frames, boxes, (side,), flip=True)
+        np.testing.assert_allclose(np.reshape(found[f"{i}.mp4"], (2, 3)), total / 2, atol=2e-5)
+
+
 def test_wrong_models_and_lists_are_one_line(folder, monkeypatch, capsys):
     for arguments, said in (
         (("kinetics", "--data", folder, "--weights", folder / "boxes.pt"), "scores people in boxes"),
         (("kinetics", "--data", folder / "gone", "--weights", folder / "videos.pt"), "cannot be read"),
         (("charades", "--data", folder, "--list", folder / "val.csv", "--weights", folder / "videos.pt"), "expected '"),
         (("boxes", "--data", folder / "my.csv", "--weights", "nothing"), "model 'nothing': unknown"),
+        (("boxes", "--data", folder / "my.csv", "--weights", folder / "boxes.pt", "--scales", 8), "at least 32 pixels"),
     ):
         assert run(monkeypatch, *arguments) == 2
         error = capsys.readouterr().err.strip().splitlines()

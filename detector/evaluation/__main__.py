@@ -51,6 +51,9 @@ def create_parser() -> argparse.ArgumentParser:
     boxes = kinds.add_parser("boxes", help="a model on the key frames and boxes of an AVA-format CSV of your own")
     boxes.add_argument("--data", required=True, type=Path, metavar="CSV", help="video,seconds,x1,y1,x2,y2,action")
     boxes.add_argument("--predictions", type=Path, metavar="CSV", help="write every score in AVA's format")
+    boxes.add_argument("--scales", type=int, nargs="+", default=[], metavar="PX",
+                       help="average over these short sides, as the paper's SlowFast++: 224 256 320")
+    boxes.add_argument("--flip", action="store_true", help="average over mirror images too")
     _add_model(boxes)
     return parser
 
@@ -159,7 +162,7 @@ def run_boxes(args: argparse.Namespace) -> None:
     """`boxes`: score the people of a CSV, measure, write their scores."""
     from detector.data.box_clips import BoxClips
     from detector.data.samples import check_sources, read_samples, sources_beside
-    from detector.evaluation.models import write_predictions
+    from detector.evaluation.models import score_box_clips, write_predictions
     from detector.training.distributed import choose_device
     from detector.training.recipe import Execution
     from detector.training.validation import BoxValidation, score_items
@@ -171,7 +174,7 @@ def run_boxes(args: argparse.Namespace) -> None:
     clips = BoxClips(check_sources(samples, problems), model.sampling, model.view, skip_broken=problems.skip)
     problems.report()
     network = load_action_model(model, file).to(choose_device(args.device))
-    scores = score_items(network, clips, Execution())
+    scores = score_box_clips(lambda c: score_items(network, c, Execution()), clips, args.scales, args.flip)
     if args.predictions:
         write_predictions(args.predictions, clips, scores, [a.id for a in model.labels])
         print(f"wrote {args.predictions}")

@@ -7,8 +7,10 @@ its detector finds with a confidence over 0.8.
 
 from __future__ import annotations
 
+import copy
 import csv
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +22,13 @@ from tqdm import tqdm
 from detector.data.box_clips import BoxClips
 from detector.data.problems import Problems
 from detector.data.samples import KeyFrameSample
+from detector.data.transforms import flip_clip
 from detector.data.video import VideoError, probe, read_frames
 from detector.data.videos import CHARADES_FPS, LabelledVideo
 from detector.errors import UserError
 from detector.evaluation.multiview import classify_video, mean_average_precision, top_k_accuracy
 from detector.models import ActionModel
+from detector.views import FrameView, View
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,52 @@ def measure_videos(scores: np.ndarray, videos: list[LabelledVideo], several_answ
     if several_answers:
         return {"mAP": mean_average_precision(scores, targets)}
     return {f"top{k}": top_k_accuracy(scores, targets.argmax(1), k) for k in (1, 5)}
+
+
+class Mirrored:
+    """The items of a data set with left and right exchanged."""
+
+    def __init__(self, clips: BoxClips) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `BoxClips`: frames (T, h, w, 3), boxes (N, 4) in their pixels, targets (N, A)."""
+        frames, boxes, targets = self.clips[index]
+        frames, boxes = flip_clip(frames, boxes)
+        return np.ascontiguousarray(frames), boxes, targets
+
+
+def score_box_clips(
+    score: Callable[[Any], list[np.ndarray]], clips: BoxClips, scales_px: Sequence[int] = (),
+    flip: bool = False,
+) -> list[np.ndarray]:
+    """Scores of every item, averaged over short sides and mirror images: how the paper tests SlowFast++ on AVA.
+
+    Args:
+        score: gives the scores of a data set's items, (N, A) each.
+        clips: without augmentation.
+        scales_px: short sides of the frames; none: the view's own. A tube has no such scale.
+        flip: look at the mirror image of each too.
+
+    Raises:
+        UserError: scales for a model that looks at tubes, or one that is not above 0.
+    """
+    if scales_px and not isinstance(clips.view, FrameView):
+        raise UserError("--scales: this model looks at a tube round each person, which has no short side; leave it out")
+    if any(scale < 32 for scale in scales_px):
+        raise UserError(f"--scales: got {min(scales_px)}, expected short sides of at least 32 pixels")
+    views: list[View] = [FrameView(scale) for scale in scales_px] or [clips.view]
+    answers = []
+    for view in views:
+        looked = copy.copy(clips)
+        looked.view = view
+        answers.append(score(looked))
+        if flip:
+            answers.append(score(Mirrored(looked)))
+    return [np.mean(rows, axis=0) for rows in zip(*answers, strict=True)]
 
 
 def write_predictions(path: Path, clips: BoxClips, scores: list[np.ndarray], ids: list[int]) -> None:
