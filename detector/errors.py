@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
     """A mistake that the person at the keyboard can mend; its text is one line that says how."""
+
+
+def nearest_names(name: str, known: Iterable[str], most: int = 3) -> str:
+    """The known names most like a wrong one, for an error's line: `a, b or c`; the first ones where none is like it."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, most, cutoff=0.3) or names[:most]
+    return near[0] if len(near) == 1 else f"{', '.join(near[:-1])} or {near[-1]}"
 
 
 def run_command(main: Callable[[], int | None]) -> int:

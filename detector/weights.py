@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from detector.errors import UserError, run_command
+from detector.errors import UserError, nearest_names, run_command
 from detector.labels import load_labels
 from detector.models import ActionModel, DetectorModel, WeightsFile
 from detector.sampling import Sampling
@@ -55,11 +55,14 @@ def find_model(name: str) -> ActionModel:
     """The record of a published action model.
 
     Raises:
-        UserError: there is none of that name; the line lists them.
+        UserError: there is none of that name; the line names the nearest.
     """
     models = action_models()
     if name not in models:
-        raise UserError(f"model {name!r}: unknown, expected one of {', '.join(models)}, or a path to a weights file")
+        near = nearest_names(name, models)
+        raise UserError(
+            f"model {name!r}: unknown; perhaps {near}? (python -m detector.weights list), or give a weights file's path"
+        )
     return models[name]
 
 
@@ -225,7 +228,8 @@ def _fetch(names: list[str]) -> int:
         wanted += RECOMMENDED[pick_device("auto")] if name == "recommended" else [name]
     for name in wanted:  # all names first: a wrong one must not show after a long download
         if name not in records:
-            raise UserError(f"fetch {name!r}: unknown, expected recommended or one of {', '.join(records)}")
+            near = nearest_names(name, ["recommended", *records])
+            raise UserError(f"fetch {name!r}: unknown; perhaps {near}? (python -m detector.weights list)")
     for name in dict.fromkeys(wanted):
         weights = records[name].weights
         if weights is None:

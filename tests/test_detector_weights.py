@@ -182,7 +182,7 @@ def test_with_nothing_trained_it_says_how_to_get_weights(cache):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nonsense", "unknown, expected one of slowfast_8x8_r50"), ("no/such.pt", "no such file"),
+    [("slowfast_8x8_r5", "unknown; perhaps slowfast_8x8_r50,"), ("no/such.pt", "no such file"),
      ("slowfast_8x8_r50", r"run: python -m detector\.weights fetch slowfast_8x8_r50"), ("bundled", "none came with")],
 )
 def test_what_is_not_here_says_so(cache, name, message):
