@@ -11,7 +11,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import cv2
+
 from detector.errors import UserError, run_command
+from engine_build.memory import give_large_blocks_back_at_once
 
 if TYPE_CHECKING:
     from demo.server import Backend
@@ -61,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     _check(args)
+    cv2.setNumThreads(1)
+    give_large_blocks_back_at_once()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listener = listen(args.host, args.port)
     try:

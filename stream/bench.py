@@ -103,7 +103,10 @@ def command() -> int:
     """Entry point."""
     import cv2
 
+    from engine_build.memory import give_large_blocks_back_at_once
+
     cv2.setNumThreads(1)
+    give_large_blocks_back_at_once()
     return run_command(main)
 
 

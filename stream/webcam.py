@@ -249,7 +249,10 @@ def command() -> int:
     import cv2
 
     # Pictures are small work; more threads of OpenCV's would only stand in the network's way.
+    from engine_build.memory import give_large_blocks_back_at_once
+
     cv2.setNumThreads(1)
+    give_large_blocks_back_at_once()
     signal.signal(signal.SIGTERM, _terminated)
     return run_command(main)
 
