@@ -11,8 +11,6 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from detector.errors import UserError, run_command
 from engine_build.memory import give_large_blocks_back_at_once
 
@@ -64,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parser().parse_args(argv)
     _check(args)
+    import cv2
+
     cv2.setNumThreads(1)
     give_large_blocks_back_at_once()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

@@ -6,7 +6,6 @@ import ctypes
 import gc
 import sys
 
-
 # malloc.h
 _M_MMAP_THRESHOLD = -3
 # Pictures and clips are larger, everything else that comes and goes is smaller.
