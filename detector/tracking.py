@@ -14,6 +14,10 @@ import numpy as np
 from detector.types import Boxes
 
 
+# However slow the detector is, whoever was away for longer comes back as somebody new.
+LOST_AT_MOST_S = 10.0
+
+
 class _Path:
     """What was seen of one person: times, boxes, scores, oldest first."""
 
@@ -56,7 +60,8 @@ class Tracker:
     """People with ids.
 
     Args:
-        lost_after_s: a person unseen for longer gets a new id.
+        lost_after_s: a person unseen for longer gets a new id; with a detector too slow for that, unseen for two
+            and a half of its updates, but never for more than `LOST_AT_MOST_S`.
         history_s: how far back `boxes_at` reaches.
         min_giou: generalised IoU (-1 to 1) of a predicted and a seen box over which they may be one person. A
             walker is past his own width in 400 ms, so boxes need not overlap: on vtest.avi, updated every 100 to
@@ -94,6 +99,8 @@ class Tracker:
 
         if self._updates_s and time_s <= self._updates_s[-1]:
             raise ValueError(f"time_s: got {time_s}, expected later than {self._updates_s[-1]}")
+        gap_s = time_s - self._updates_s[-1] if self._updates_s else 0.0
+        self._tracker.maximum_time_without_update = max(self.lost_after_s, min(2.5 * gap_s, LOST_AT_MOST_S))
         rows = np.arange(len(boxes))
         seen = supervision.Detections(xyxy=boxes.xyxy, confidence=boxes.score, class_id=rows)
         tracked = self._tracker.update(seen, timestamp=time_s)

@@ -35,7 +35,8 @@ R = TypeVar("R")
 
 # Niceness (0 normal, 19 lowest) of both workers; capture, drawing and writing stay at 0. It is the same for both,
 # because OpenVINO's threads serve detector and network alike and keep the niceness of whoever started them.
-WORKER_NICE = 10
+# At 10 another busy program takes all but a tenth of a core from them: one search took 6 s.
+WORKER_NICE = 5
 # People that a tube network is given at once; more go in turns, so that memory stays bounded in a crowd.
 TUBES_AT_ONCE = 8
 # Frame sizes that an engine is built for; a stream of yet another size is fitted into the closest of them.

@@ -27,6 +27,8 @@ R = TypeVar("R")
 RING_SLACK_S = 0.5
 # A person without a track is believed to be where the last search saw them for this long before and after it.
 UNTRACKED_S = 1.2
+# ... or for twice the time between two searches where the detector is slower than that, up to this.
+UNTRACKED_AT_MOST_S = 10.0
 SAME_PERSON_IOU = 0.3
 
 
@@ -98,6 +100,7 @@ class Watch:
         self._board = AnswerBoard(len(self.model.labels), options.smooth_s)
         self._reference_hw = (1, 1)
         self._last_seen, self._last_seen_s = Boxes.empty(), -math.inf
+        self._believed_s = UNTRACKED_S
         self._lock = threading.Lock()
         self._waiting: set[Handoff[None]] = set()
         self._camera, self._shown, self._clips, self._detections = Rate(), Rate(), Rate(5.0), Rate()
@@ -144,6 +147,8 @@ class Watch:
         reference = self._to_reference(boxes, frame.size_hw)
         with self._lock:
             tracked = self._tracker.update(reference, frame.time_s)
+            gap_s = max(frame.time_s - self._last_seen_s if math.isfinite(self._last_seen_s) else 0.0, seconds)
+            self._believed_s = max(UNTRACKED_S, min(2 * gap_s, UNTRACKED_AT_MOST_S))
             self._last_seen, self._last_seen_s = tracked, frame.time_s
             self._detections.tick(self.clock())
             self._detect_s = seconds
@@ -153,7 +158,7 @@ class Watch:
         """People at a media time in pixels of a frame of that size: interpolated, or predicted past the last run."""
         with self._lock:
             boxes = self._tracker.predict(time_s) if predicted else self._tracker.boxes_at(time_s)
-            if abs(time_s - self._last_seen_s) <= UNTRACKED_S:
+            if abs(time_s - self._last_seen_s) <= self._believed_s:
                 # Whoever was seen once has no track yet, and with a slow detector never gets one.
                 boxes = with_newcomers(boxes, self._last_seen)
         return self._from_reference(boxes, size_hw)

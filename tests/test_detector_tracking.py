@@ -135,3 +135,12 @@ def test_time_may_start_anywhere_and_pause():
         first = tracker.update(seen(walker(0)), t)
     assert first.track_id.tolist() == [1]
     assert tracker.update(seen(walker(0)), 1e6 + 500).track_id.tolist() == [-1]
+
+
+def test_a_slow_detector_gives_ids_too_but_nobody_comes_back_after_long():
+    tracker = Tracker()
+    ids = [tracker.update(seen(walker(t, 5.0)), t).track_id.tolist() for t in np.arange(0, 18, 3.5)]
+    assert ids[0] == [-1]
+    assert all(one == [1] for one in ids[1:])
+    tracker.update(Boxes.empty(), 40.0)
+    assert tracker.update(seen(walker(40.2, 5.0)), 40.2).track_id.tolist() == [-1]

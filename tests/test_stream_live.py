@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from stream_fakes import FakeDetector, FakeEngine, FakeTracker, ListSource, fake_session, grey_frames
+from stream_fakes import Clock, FakeDetector, FakeEngine, FakeTracker, ListSource, fake_session, grey_frames
 
 from detector.types import Boxes
 from stream.pipeline import Options, Pipeline
 from stream.sources import PushSource
-from stream.watch import with_newcomers
+from stream.watch import Watch, with_newcomers
 
 BOUND_S = 20
 
@@ -262,3 +262,20 @@ def test_newcomers_join_those_who_have_tracks_but_nobody_twice():
     tracked = Boxes([[0, 0, 10, 10]], [0.9], [4])
     seen = Boxes([[0, 0, 10, 11], [50, 0, 60, 10], [80, 0, 90, 9]], [0.8, 0.7, 0.6], [-1, -1, 9])
     assert with_newcomers(tracked, seen).track_id.tolist() == [4, -1]
+
+
+def test_a_detector_slower_than_a_second_loses_nobody_between_two_searches():
+    session, _, _ = fake_session()
+    frames = grey_frames(200)
+    with session:
+        watch = Watch(ListSource(frames), session, Options(), Forgetful(), Clock())
+        watch.begin(frames[0])
+        watch.detect(frames[0])
+        assert len(watch.people_at(1.1, (48, 64))) == 1
+        assert len(watch.people_at(3.0, (48, 64))) == 0  # nothing says yet that the detector is slow
+        watch.detect(frames[30])
+        assert len(watch.people_at(6.0, (48, 64), predicted=True)) == len(watch.people_at(-2.0, (48, 64))) == 1
+        assert len(watch.people_at(9.5, (48, 64))) == 0
+        watch.detect(frames[32])
+        assert len(watch.people_at(4.4, (48, 64))) == 1
+        assert len(watch.people_at(6.0, (48, 64))) == 0
