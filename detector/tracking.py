@@ -13,7 +13,6 @@ import numpy as np
 
 from detector.types import Boxes
 
-
 # However slow the detector is, whoever was away for longer comes back as somebody new.
 LOST_AT_MOST_S = 10.0
 

@@ -277,5 +277,5 @@ def test_a_detector_slower_than_a_second_loses_nobody_between_two_searches():
         assert len(watch.people_at(6.0, (48, 64), predicted=True)) == len(watch.people_at(-2.0, (48, 64))) == 1
         assert len(watch.people_at(9.5, (48, 64))) == 0
         watch.detect(frames[32])
-        assert len(watch.people_at(4.4, (48, 64))) == 1
+        assert len(watch.people_at(4.3, (48, 64))) == 1
         assert len(watch.people_at(6.0, (48, 64))) == 0
