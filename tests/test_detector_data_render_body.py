@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detector.data.render_act import mirrored
 from detector.data.render_body import COLUMN, JOINTS, forward, motion_of_poses, sample_body
-from detector.data.render_motion import ACTS, mirrored, with_hands
+from detector.data.render_motion import ACTS, with_hands
 from detector.labels import load_labels
 
 AT = np.linspace(-0.8, 0.7, 16)

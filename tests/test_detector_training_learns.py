@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.render_body import forward, motion_of_poses, sample_body, sample_colour
-from detector.data.render_motion import COLUMN, act_jump, act_run, act_stand, act_walk
+from detector.data.render_act_moving import act_jump, act_run, act_walk
+from detector.data.render_act_still import act_stand
+from detector.data.render_body import COLUMN, forward, motion_of_poses, sample_body, sample_colour
 from detector.data.render_scene import EMPTY_MESH, Actor, cone_extents, draw_scene, look_at, sample_light
 from detector.evaluation.multiview import mean_average_precision
 from detector.sampling import Sampling, slow_indices

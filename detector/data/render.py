@@ -18,8 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detector.data.render_act import Act, mirrored
 from detector.data.render_body import Body, Motion, forward, motion_of_poses, sample_body, sample_colour
-from detector.data.render_motion import ACTS, Act, mirrored, with_hands
+from detector.data.render_motion import ACTS, with_hands
 from detector.data.render_scene import (
     EMPTY_MESH,
     Actor,

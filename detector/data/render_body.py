@@ -73,7 +73,7 @@ class Body:
     frequency: np.ndarray
 
 
-def _rotation(axis: int, angle: np.ndarray) -> np.ndarray:
+def rotation_about(axis: int, angle: np.ndarray) -> np.ndarray:
     """(..., 3, 3) about x, y or z (0, 1, 2) by (...) radians."""
     c, s = np.cos(angle), np.sin(angle)
     matrix = np.zeros((*angle.shape, 3, 3))
@@ -98,8 +98,9 @@ def motion_of_poses(poses: np.ndarray) -> Motion:
         zxy[:, first + 1, 0], zxy[:, first + 2, 0] = -p[:, 3], p[:, 4]
         zxy[:, first + 3] = np.stack([p[:, 5], sign * p[:, 6], sign * p[:, 7]], 1)
         zxy[:, first + 4, 0] = p[:, 8]
-    rotations = _rotation(2, zxy[..., 0]) @ _rotation(0, zxy[..., 1]) @ _rotation(1, zxy[..., 2])
-    rotations[:, 0] = _rotation(1, zxy[:, 0, 2]) @ _rotation(0, zxy[:, 0, 1]) @ _rotation(2, zxy[:, 0, 0])
+    rotations = rotation_about(2, zxy[..., 0]) @ rotation_about(0, zxy[..., 1]) @ rotation_about(1, zxy[..., 2])
+    z, x, y = zxy[:, 0].T
+    rotations[:, 0] = rotation_about(1, y) @ rotation_about(0, x) @ rotation_about(2, z)
     root = poses[:, [col["x"], col["air"], col["z"]]]
     return Motion(rotations, root)
 

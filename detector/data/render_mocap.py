@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.render_body import Motion, _rotation
+from detector.data.render_body import Motion, rotation_about
 
 # File, AVA action, seconds of the recording that may be the key frame (None: any), loops.
 CLIPS: tuple[tuple[str, str, tuple[float, float] | None, bool], ...] = (
@@ -65,7 +65,7 @@ def load_recording(name: str) -> Recording:
     start = 8
     for joint, size in zip(_ORDER, _LAYOUT, strict=True):
         values = frames[:, start : start + size]
-        rotations[:, joint] = _matrix(values) if size == 4 else _rotation(2, values[:, 0])
+        rotations[:, joint] = _matrix(values) if size == 4 else rotation_about(2, values[:, 0])
         start += size
     times = np.concatenate([[0], np.cumsum(frames[:-1, 0])])
     return Recording(times, frames[:, 1:4], rotations)

@@ -21,8 +21,8 @@ from detector.data.render import (
     write_ava_csv,
     write_mp4,
 )
+from detector.data.render_act import Act
 from detector.data.render_body import sample_body
-from detector.data.render_motion import Act
 from detector.data.render_scene import Light, look_at, sample_background
 from detector.errors import run_command
 

@@ -1,0 +1,42 @@
+"""What a rendered person does, as a curve over time.
+
+Each `Act` is asked for poses at any seconds relative to the key frame (0) and answers with (T, 30) angles, columns as
+in `render_body.POSE`. Amplitudes, speeds, phases and styles are drawn once per act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from detector.data.render_poses import Poses, swap_sides
+
+Curve = Callable[[np.ndarray], Poses]
+
+
+@dataclass(frozen=True)
+class Act:
+    """One person's movement over time.
+
+    Attributes:
+        pose: AVA's name of the pose action that holds at second 0.
+        curve: seconds (T,) to poses (T, 30).
+        extra: AVA's names of further actions at second 0 (waving, clapping).
+        props: things the scene should add: "chair", "bed", "barbell", "ball", "floor".
+        variant: which style of the action it is.
+        label_s: seconds round 0 during which pose and extra hold.
+    """
+
+    pose: str
+    curve: Curve
+    extra: tuple[str, ...] = ()
+    props: tuple[str, ...] = ()
+    variant: str = ""
+    label_s: tuple[float, float] = (-np.inf, np.inf)
+
+
+def mirrored(act: Act) -> Act:
+    """The same act with left and right exchanged."""
+    return replace(act, curve=lambda t: swap_sides(act.curve(t)))

@@ -1,0 +1,89 @@
+"""Which motion a rendered person of a clip performs: procedural or recorded, kept for validation or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from detector.data import render_mocap
+from detector.data.render_act import mirrored
+from detector.data.render_body import Motion, motion_of_poses, rotation_about
+from detector.data.render_motion import ACTS, with_hands
+
+
+@dataclass(frozen=True)
+class Performance:
+    """An act on its way into a scene: the motion at the clip's moments, and what it is called."""
+
+    motion: Motion
+    pose: str
+    extra: tuple[str, ...]
+    props: tuple[str, ...]
+    variant: str
+
+
+# Styles that training never sees; with the recordings of `render_mocap.HELD_OUT` they are half of validation.
+HELD_OUT_VARIANTS = (
+    "stand:shift", "crouch/kneel:both knees", "bend/bow (at the waist):bow", "fall down:walk",
+    "get up:knee", "jump/leap:rope", "martial art:mix",
+)
+
+
+def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator, held_out: bool) -> Performance:
+    """Draw one way of doing a pose action at those seconds (T,)."""
+    clips = [c for c in render_mocap.CLIPS if c[1] == pose and (c[0] in render_mocap.HELD_OUT) == held_out]
+    if clips and rng.random() < (0.5 if held_out else 0.3):
+        return _recorded(clips[rng.integers(len(clips))], seconds, rng)
+    special = held_out and rng.random() < 0.5
+    for _ in range(30):
+        act = ACTS[pose](rng)
+        kept = f"{act.pose}:{act.variant}" in HELD_OUT_VARIANTS
+        if kept == special or (held_out and not special):
+            break
+    if pose in ("stand", "sit") and rng.random() < 0.42:
+        act = with_hands(act, str(rng.choice(["hand wave", "hand clap"])), rng)
+    if rng.random() < 0.5:
+        act = mirrored(act)
+    poses = act.curve(seconds)
+    if pose in ("stand", "walk", "run/jog", "sit") and rng.random() < 0.12:
+        poses = _change_of_mind(poses, seconds, pose, rng)
+    return Performance(motion_of_poses(poses), act.pose, act.extra, act.props, act.variant)
+
+
+def _change_of_mind(poses: np.ndarray, seconds: np.ndarray, pose: str, rng: np.random.Generator) -> np.ndarray:
+    """Let another action take over near an end of the clip, more than 0.35 s from the key frame."""
+    other = {"stand": "walk", "walk": "stand", "run/jog": "walk", "sit": "stand"}[pose]
+    at = rng.choice([-1, 1]) * rng.uniform(0.4, 0.8)
+    share = np.clip((seconds - at) / 0.3 * np.sign(at) + 0.5, 0, 1)[:, None]
+    return poses + share * (ACTS[other](rng).curve(seconds) - poses)
+
+
+def _recorded(clip: tuple, seconds: np.ndarray, rng: np.random.Generator) -> Performance:
+    name, pose, key_range, loop = clip
+    low, high = key_range or (0.0, 3.0)
+    speed = rng.uniform(0.75, 1.25)
+    at = rng.uniform(low, high)
+    motion = render_mocap.play(name, seconds + at / speed, loop, speed, bool(rng.random() < 0.5))
+    motion = replace(motion, root=motion.root - motion.root[len(seconds) // 2] * np.array([1, 0, 1]))
+    extra = rng.normal(0, rng.choice([0.04, 0.1]), (1, 13, 3))
+    extra[:, 0] = 0
+    motion = _exaggerated(motion, rng.uniform(0.7, 1.3))
+    return Performance(_jiggled(motion, extra), pose, (), (), f"mocap {name}")
+
+
+def _exaggerated(motion: Motion, factor: float) -> Motion:
+    """The same movement larger or smaller: each joint's turn from its mean pose times a factor, the root's kept."""
+    out = motion.rotations.copy()
+    for joint in range(1, motion.rotations.shape[1]):
+        mean = Rotation.from_matrix(motion.rotations[:, joint]).mean()
+        away = (mean.inv() * Rotation.from_matrix(motion.rotations[:, joint])).as_rotvec()
+        out[:, joint] = (mean * Rotation.from_rotvec(factor * away)).as_matrix()
+    return Motion(out, motion.root, motion.grounded)
+
+
+def _jiggled(motion: Motion, angles: np.ndarray) -> Motion:
+    """Turn every joint by small fixed angles (1, 13, 3): another person doing the same."""
+    turn = rotation_about(0, angles[..., 0]) @ rotation_about(1, angles[..., 1]) @ rotation_about(2, angles[..., 2])
+    return Motion(motion.rotations @ turn, motion.root, motion.grounded)
