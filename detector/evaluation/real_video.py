@@ -13,7 +13,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from detector.errors import UserError, run_command
 from detector.labels import load_labels
 from detector.models import ActionModel
 from detector.types import Boxes, Clip, Frame
+from detector.views import FrameView
 from detector.weights import load_action_model, resolve_action_model
 
 KEY_EVERY_S = 0.2
@@ -361,8 +362,12 @@ def main() -> None:
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--streamed", type=Path, help="vtest's scores of stream.webcam --every 1 --ava-csv, too")
     parser.add_argument("--json", type=Path, help="write all figures here too")
+    parser.add_argument("--whole-frame", type=int, metavar="PX",
+                        help="show a tube network the whole frame at this short side instead, with RoIAlign")
     args = parser.parse_args()
     model, path = resolve_action_model(args.weights)
+    if args.whole_frame:
+        model = replace(model, view=FrameView(args.whole_frame))
     network = load_action_model(model, path)
     if not (args.media / "vtest.avi").exists():
         raise UserError(f"media {args.media}: no vtest.avi; give the folder that holds the labelled videos")
