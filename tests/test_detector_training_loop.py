@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from detector.errors import UserError
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
+from detector.training import precision
 from detector.training.checkpoints import read_checkpoint
 from detector.training.journal import read_log
 from detector.training.loop import train
@@ -318,3 +320,14 @@ def test_a_run_killed_at_a_random_moment_goes_on_as_if_never_killed(tmp_path, at
     resumed, _ = run(folder, recipe=recipe)
     assert_same(weights_of(resumed), weights_of(whole))
     assert read_log(folder) == read_log(tmp_path / "whole")
+
+
+def test_bf16_gives_way_to_fp32_on_a_cpu_without_it_unless_asked_for(monkeypatch, capsys):
+    ours, cpu = Recipe(precision="bf16"), torch.device("cpu")
+    monkeypatch.setattr(precision, "native_bf16", lambda device: False)
+    assert precision.without_slow_bf16(ours, ["rate=1"], cpu) == replace(ours, precision="fp32")
+    assert "fp32 instead of bf16" in capsys.readouterr().err
+    assert precision.without_slow_bf16(ours, ["precision=bf16"], cpu) == ours
+    monkeypatch.setattr(precision, "native_bf16", lambda device: True)
+    assert precision.without_slow_bf16(ours, [], cpu) == ours
+    assert capsys.readouterr().err == ""

@@ -16,7 +16,9 @@ from detector.evaluation.__main__ import format_table
 from detector.labels import LabelMap
 from detector.models import WeightsFile
 from detector.training.datasets import Clips, Sources, open_clips
+from detector.training.distributed import choose_device
 from detector.training.paper import PLANS, Plan, find_plan
+from detector.training.precision import without_slow_bf16
 from detector.training.recipe import Execution, Recipe
 
 EXAMPLES = """recipes:
@@ -81,7 +83,7 @@ def check_arguments(args: argparse.Namespace) -> Plan:
 def run_training(args: argparse.Namespace) -> int:
     """Train, validate, save."""
     plan = check_arguments(args)
-    recipe = plan.recipe_for(args.set)
+    recipe = without_slow_bf16(plan.recipe_for(args.set), args.set, choose_device(args.device))
     if args.freeze_trunk:
         recipe = replace(recipe, frozen=("s*",), rate_factors=())
     folder = args.output or Path("runs") / args.recipe

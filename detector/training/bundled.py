@@ -29,7 +29,7 @@ from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.training.distributed import choose_device
 from detector.training.loop import train
-from detector.training.precision import autocast, native_bf16
+from detector.training.precision import autocast, native_bf16, without_slow_bf16
 from detector.training.recipe import Execution, Recipe
 
 BUNDLED_CONFIG = SlowFastConfig(
@@ -157,8 +157,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
-    base = BUNDLED_RECIPE if native_bf16(choose_device(args.device)) else replace(BUNDLED_RECIPE, precision="fp32")
-    recipe = base.with_numbers(args.set)
+    recipe = without_slow_bf16(BUNDLED_RECIPE.with_numbers(args.set), args.set, choose_device(args.device))
     paths = find_shards(args.shards, held_out=False)
     shards = load_shards(paths[: args.max_shards or None])
     validation = load_shards(find_shards(args.shards, held_out=True))

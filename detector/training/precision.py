@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from detector.errors import UserError
-from detector.training.recipe import Precision
+from detector.training.recipe import Precision, Recipe
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,6 +33,22 @@ def native_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def without_slow_bf16(recipe: Recipe, chosen: list[str], device: torch.device) -> Recipe:
+    """The recipe, in fp32 where bf16 is its own default and this device does not multiply it; says so in one line.
+
+    Args:
+        recipe: as it will run.
+        chosen: the user's `name=value` texts; a precision among them is obeyed.
+        device: that it runs on.
+    """
+    if recipe.precision != "bf16" or any(text.startswith("precision=") for text in chosen) or native_bf16(device):
+        return recipe
+    if os.environ.get("RANK", "0") == "0":
+        print(f"fp32 instead of bf16, which this {device.type} has no instructions for (--set precision=bf16 insists)",
+              file=sys.stderr)
+    return replace(recipe, precision="fp32")
 
 
 def watch_bf16_on_cpu(network: nn.Module, precision: Precision, device: torch.device) -> None:
