@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import UserError
+from engine_build.cache import write_whole
 from engine_build.targets import require
 
 ENGINE = "trunk.engine"
@@ -82,7 +83,7 @@ def build_engine_file(
         raise _build_error(target, messages)
     engine_path.write_bytes(memoryview(serialized))
     if cache is not None and timing_cache is not None:
-        timing_cache.write_bytes(memoryview(config.get_timing_cache().serialize()))
+        write_whole(timing_cache, memoryview(config.get_timing_cache().serialize()))
 
 
 def make_logger(trt: Any, messages: list[str]) -> Any:

@@ -97,7 +97,7 @@ class EngineCache:
         """Write a verification's result into an engine's manifest."""
         manifest = replace(stored.manifest, verify=verify)
         with _explained(self.folder), self._lock(stored.manifest.key):
-            _write_whole(stored.folder / MANIFEST, manifest.to_json())
+            write_whole(stored.folder / MANIFEST, manifest.to_json())
         return replace(stored, manifest=manifest)
 
     def remove(self, key: EngineKey) -> None:
@@ -122,7 +122,7 @@ class EngineCache:
                     created=datetime.now(UTC).isoformat(timespec="seconds"),
                     details=details,
                 )
-                _write_whole(partial / MANIFEST, manifest.to_json())
+                write_whole(partial / MANIFEST, manifest.to_json())
                 _remove_folder(final)
                 partial.rename(final)
             except BaseException:
@@ -206,11 +206,11 @@ def _explained(folder: Path) -> Iterator[None]:
         raise
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new text, never half of one, even after a power cut."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a file that appears whole or not at all, whoever else reads or writes it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with partial.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

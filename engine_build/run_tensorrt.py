@@ -18,6 +18,7 @@ import torch
 from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.build_tensorrt import make_logger
+from engine_build.cache import write_whole
 from engine_build.graphs import HeadGraph
 from engine_build.targets import require, require_gpu
 
@@ -199,7 +200,7 @@ class TensorRtEngine:
     def _save_runtime_cache(self) -> None:
         if self._cache is not None and self._runtime_cache_path is not None:
             with contextlib.suppress(OSError):  # a read-only cache costs time at the next start, nothing else
-                self._runtime_cache_path.write_bytes(memoryview(self._cache.serialize()))
+                write_whole(self._runtime_cache_path, memoryview(self._cache.serialize()))
         self._cache = None
 
     @contextlib.contextmanager

@@ -124,11 +124,12 @@ def main() -> None:
     cli.add_argument("--visitors", type=int, default=2)
     cli.add_argument("--max-upload-mb", type=float, default=5)
     cli.add_argument("--allow-urls", action="store_true")
+    cli.add_argument("--tls", nargs=2, default=(None, None))
     args = cli.parse_args()
     limits = Limits(args.visitors, int(args.max_upload_mb * 1e6), 60.0)
     default = Choices(person_threshold=0.5)
     backend = Backend(fake_pool(), limits, default, open_source if args.allow_urls else None)
-    serve(backend, {"fake": MODEL}, listen("127.0.0.1", args.port))
+    serve(backend, {"fake": MODEL}, listen("127.0.0.1", args.port), tls=tuple(args.tls))
 
 
 if __name__ == "__main__":

@@ -8,21 +8,27 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
 import cv2
+import numpy as np
 from conftest import numbered_picture
 
 
 class RtspCamera:
     """Serves `pictures` numbered pictures a connection, at 25 a second; then hangs up, or with `silent` says no more.
 
+    `draw(i)` gives another picture i, (H, W, 3) uint8 BGR.
+
     Use as a context; `url` has the user and password in it.
     """
 
-    def __init__(self, pictures: int = 40, silent: bool = False) -> None:
-        self.connections, self._pictures, self._silent = 0, pictures, silent
+    def __init__(
+        self, pictures: int = 40, silent: bool = False, draw: Callable[[int], np.ndarray] = numbered_picture
+    ) -> None:
+        self.connections, self._pictures, self._silent, self._draw = 0, pictures, silent, draw
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -101,13 +107,13 @@ class RtspCamera:
             address = f"rtp://127.0.0.1:{relay.getsockname()[1]}?pkt_size=1200"
             with av.open(address, "w", format="rtp") as rtp:
                 stream = rtp.add_stream("libx264", rate=25, options={"tune": "zerolatency", "g": "5", "crf": "10"})
-                stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+                (stream.height, stream.width), stream.pix_fmt = self._draw(0).shape[:2], "yuv420p"
                 stream.codec_context.time_base = Fraction(1, 90_000)
                 start = time.monotonic()
                 for i in range(self._pictures):
                     if self._over.wait(max(start + i / 25 - time.monotonic(), 0)):
                         return
-                    planes = cv2.cvtColor(numbered_picture(i), cv2.COLOR_BGR2YUV_I420)
+                    planes = cv2.cvtColor(self._draw(i), cv2.COLOR_BGR2YUV_I420)
                     frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
                     frame.pts, frame.time_base = i * 3600, Fraction(1, 90_000)
                     rtp.mux(stream.encode(frame))

@@ -9,13 +9,16 @@ import importlib
 import json
 import os
 import re
+import shutil
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-from demo_fakes import write_video, write_y4m
+from demo_fakes import picture, write_video, write_y4m
+from stream_rtsp import RtspCamera
 
 from demo.measure import CHROMIUM, Server, launch
 
@@ -276,6 +279,37 @@ def test_a_camera_address_is_shown_without_its_password(open_page):
         expect(note).not_to_contain_text("secret")
         assert "secret" not in allowing.said()
         assert health(allowing)["watching"] == 0
+
+
+@pytest.mark.slow
+def test_a_camera_is_watched_by_its_address(open_page):
+    camera = RtspCamera(pictures=2000, draw=lambda i: picture(0.3 if i < 150 else 0.7))
+    with camera, Server(["--allow-urls"], FAKE_SERVER) as allowing:
+        page = open_page(allowing.url)
+        page.get_by_role("tab", name="Camera address").click()
+        page.fill("#net-url", camera.url)
+        page.click("#net-start")
+        people = page.locator("#net-people")
+        expect(people).to_contain_text("walk 0.9", timeout=30_000)
+        expect(people).to_contain_text("sit 0.8", timeout=30_000)
+        assert "secret" not in page.locator("body").inner_text() + allowing.said()
+        page.click("#net-stop")
+        wait_until(lambda: health(allowing)["watching"] == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here to make a certificate")
+def test_the_camera_works_over_https(open_page, folder):
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-keyout", key, "-out", cert], check=True, capture_output=True,
+    )
+    with Server(["--tls", str(cert), str(key)], FAKE_SERVER) as server:
+        assert server.url.startswith("https://")
+        page = open_page(server.url, ignore_https_errors=True)
+        start(page)
+        expect(page.locator("#live-people")).to_contain_text("walk 0.9", timeout=30_000)
 
 
 @pytest.mark.slow

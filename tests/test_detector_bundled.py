@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from detector.evaluation.person_seconds import count_person_seconds
-from detector.evaluation.real_video import score_people
+from detector.evaluation.real_clips import score_people
 from detector.labels import load_labels
 from detector.types import Boxes, Clip, Frame
 from detector.views import TubeView

@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 
 from detector.errors import UserError
-from detector.evaluation.real_video import (
-    Video,
+from detector.evaluation.labelled_clips import people_of_interest, read_segments, score_segment
+from detector.evaluation.real_clips import Video, load_video
+from detector.evaluation.walk_against_stand import (
     area_under_roc,
     balanced_accuracy,
     best_threshold_accuracy,
-    load_video,
     mean_difference,
-    people_of_interest,
-    read_segments,
     read_walkers,
-    score_segment,
     walk_against_stand,
     walk_against_stand_streamed,
 )
