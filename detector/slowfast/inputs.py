@@ -43,9 +43,10 @@ def prepare_fast(frames: Tensor, flow: Tensor | None, config: SlowFastConfig, dt
     elif config.fast_input == "rgb":
         x = normalize(frames, config, dtype)
     else:
-        x = normalize(frames, config, dtype)
-        red, green, blue = LUMA_WEIGHTS
-        x = x[:, 0:1] * red + x[:, 1:2] * green + x[:, 2:3] * blue
+        # The weights of luma add up to 1, so one channel is centred instead of three.
+        red, green, blue = (channel.to(dtype) for channel in frames.unbind(-1))
+        luma = red * LUMA_WEIGHTS[0] + green * LUMA_WEIGHTS[1] + blue * LUMA_WEIGHTS[2]
+        x = ((luma / 255 - config.mean) / config.std).unsqueeze(1)
         if config.fast_input == "difference":
             # The first frame has none before it: no change.
             x = x - torch.cat([x[:, :, :1], x[:, :, :-1]], 2)

@@ -31,9 +31,10 @@ from detector.training.distributed import choose_device
 from detector.training.loop import train
 from detector.training.precision import autocast, native_bf16, without_slow_bf16
 from detector.training.recipe import Execution, Recipe
+from detector.training.widen import widen
 
 BUNDLED_CONFIG = SlowFastConfig(
-    num_frames=16, alpha=4, beta_inv=4, width=16, blocks=(1, 1, 2, 1), fast_input="gray", fast_half_resolution=True,
+    num_frames=16, alpha=4, beta_inv=4, width=24, blocks=(1, 1, 2, 1), fast_input="gray", fast_half_resolution=True,
     num_classes=len(NAMES), dropout=0.2,
 )
 BUNDLED_RECIPE = Recipe(
@@ -129,6 +130,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return content["average"]["values"] if content.get("average") else content["network"]
 
 
+def start_from(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a bundled network of this or a smaller width, for the present one."""
+    width = len(values["s1.pathway0_stem.conv.weight"])
+    if width == BUNDLED_CONFIG.width:
+        return values
+    return widen(values, replace(BUNDLED_CONFIG, width=width), BUNDLED_CONFIG, noise=0.1)
+
+
 def find_shards(folder: Path, held_out: bool) -> list[Path]:
     """The complete shards of a folder, in order.
 
@@ -148,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the bundled model on rendered people.")
     parser.add_argument("shards", type=Path, help="folder of detector.data.render_shards")
     parser.add_argument("folder", type=Path, help="of this run: checkpoints, log, curves")
-    parser.add_argument("--init", type=Path, help="start from the network of this last.pt or model file")
+    parser.add_argument("--init", type=Path, help="start from the network of this last.pt or model file, widened if narrower")
     parser.add_argument("--max-shards", type=int, default=0, help="use only the first so many; 0: all")
     parser.add_argument("--validation", type=int, default=768, help="held-out clips of each validation; 0: all")
     parser.add_argument("--still", type=float, default=0.1, help="share of still people shown as one picture")
@@ -163,7 +172,7 @@ def main() -> None:
     validation = load_shards(find_shards(args.shards, held_out=True))
     network = create_network(BUNDLED_CONFIG, seed=recipe.seed, zero_init=False)
     if args.init:
-        network.load_state_dict(read_weights(args.init))
+        network.load_state_dict(start_from(read_weights(args.init)))
     dataset = StillsToo(RenderedClips(shards), args.still, TubeRecipe().sampling.key_index)
     execution = Execution(device=args.device, workers=args.workers, threads=args.threads, channels_last=True,
                           progress=False, checkpoint_every=100, log_every=25)
