@@ -40,3 +40,10 @@ class Act:
 def mirrored(act: Act) -> Act:
     """The same act with left and right exchanged."""
     return replace(act, curve=lambda t: swap_sides(act.curve(t)))
+
+
+def between(act: Act, other: Act, share: float) -> Act:
+    """An act `share` (0 to 1) of the way to another of the same pose, with the first one's props."""
+    label_s = max(act.label_s[0], other.label_s[0]), min(act.label_s[1], other.label_s[1])
+    return replace(act, curve=lambda t: (1 - share) * act.curve(t) + share * other.curve(t), label_s=label_s,
+                   variant=f"{act.variant}~{other.variant}")

@@ -10,6 +10,7 @@ from detector.data.render_poses import (
     ARM_COLUMNS,
     DEG,
     Poses,
+    all_fours_pose,
     arms_pose,
     blend,
     both,
@@ -17,6 +18,7 @@ from detector.data.render_poses import (
     flat_feet,
     lie_pose,
     pose,
+    prone_pose,
     sit_pose,
     small_life,
     stand_pose,
@@ -146,6 +148,26 @@ def act_get_up(rng: np.random.Generator) -> Act:
 
     return Act("get up", curve, props=("chair",) if source == "chair" else (), variant=source,
                label_s=(start + 0.1 * pace, start + 0.97 * pace))
+
+
+def act_get_up_prone(rng: np.random.Generator) -> Act:
+    """Get up from lying face down: over hands and knees, then one knee or a squat; second 0 is on the way up."""
+    u = rng.uniform
+    poses = [prone_pose(rng), all_fours_pose(rng)]
+    shares = [0.0, u(0.25, 0.45)]
+    if rng.random() < 0.75:
+        poses.append(crouch_pose(rng, str(rng.choice(["one knee", "squat"]))))
+        shares.append(u(0.55, 0.75))
+    poses.append(stand_pose(rng))
+    shares.append(1.0)
+    pace, life = u(1.2, 3.2), small_life(rng, 0.04)
+    start = -pace * u(0.15, 0.92)
+    times = [start + pace * s for s in shares]
+
+    def curve(t: np.ndarray) -> Poses:
+        return flat_feet(blend(t, times, poses) + life(t))
+
+    return Act("get up", curve, variant="prone", label_s=(start + 0.1 * pace, start + 0.97 * pace))
 
 
 def act_jump(rng: np.random.Generator) -> Act:

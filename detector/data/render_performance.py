@@ -8,7 +8,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from detector.data import render_mocap
-from detector.data.render_act import mirrored
+from detector.data.render_act import Act, between, mirrored
+from detector.data.render_act_moving import act_get_up_prone
 from detector.data.render_body import Motion, motion_of_poses, rotation_about
 from detector.data.render_motion import ACTS, with_hands
 
@@ -30,6 +31,8 @@ HELD_OUT_VARIANTS = (
     "get up:knee", "jump/leap:rope", "martial art:mix",
 )
 
+BETWEEN_STYLES = ("bend/bow (at the waist)", "crouch/kneel", "dance", "sit")
+
 
 def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator, held_out: bool) -> Performance:
     """Draw one way of doing a pose action at those seconds (T,)."""
@@ -42,6 +45,8 @@ def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator,
         kept = f"{act.pose}:{act.variant}" in HELD_OUT_VARIANTS
         if kept == special or (held_out and not special):
             break
+    if not held_out:
+        act = _another_style(act, rng)
     if pose in ("stand", "sit") and rng.random() < 0.42:
         act = with_hands(act, str(rng.choice(["hand wave", "hand clap"])), rng)
     if rng.random() < 0.5:
@@ -50,6 +55,17 @@ def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator,
     if pose in ("stand", "walk", "run/jog", "sit") and rng.random() < 0.12:
         poses = _change_of_mind(poses, seconds, pose, rng)
     return Performance(motion_of_poses(poses), act.pose, act.extra, act.props, act.variant)
+
+
+def _another_style(act: Act, rng: np.random.Generator) -> Act:
+    """Now and then a style between two of the act's own, or getting up from lying face down: in training only."""
+    if act.pose in BETWEEN_STYLES and rng.random() < 0.35:
+        other = ACTS[act.pose](rng)
+        if f"{other.pose}:{other.variant}" not in HELD_OUT_VARIANTS:
+            return between(act, mirrored(other) if rng.random() < 0.5 else other, rng.uniform(0.2, 0.8))
+    if act.pose == "get up" and rng.random() < 0.25:
+        return act_get_up_prone(rng)
+    return act
 
 
 def _change_of_mind(poses: np.ndarray, seconds: np.ndarray, pose: str, rng: np.random.Generator) -> np.ndarray:

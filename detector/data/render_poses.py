@@ -190,3 +190,19 @@ def lie_pose(rng: np.random.Generator) -> np.ndarray:
     else:
         limbs += pose(roll=90 + u(-15, 15), pitch=u(-8, 8))
     return limbs
+
+
+def prone_pose(rng: np.random.Generator) -> np.ndarray:
+    """Face down, as one lies before one pushes oneself up."""
+    u = rng.uniform
+    return pose(pitch=90 + u(-6, 4), r_hip=u(-8, 15), l_hip=u(-8, 15), r_knee=u(0, 25), l_knee=u(0, 25),
+                 **both(arm=u(-12, 4), lift=u(5, 40), elbow=u(0, 110), abduct=u(0, 15)), turn=u(-30, 30))
+
+
+def all_fours_pose(rng: np.random.Generator) -> np.ndarray:
+    """On hands and knees."""
+    u = rng.uniform
+    trunk = u(65, 92)
+    return pose(pitch=trunk, bend=u(-10, 15), nod=u(-35, 20), r_hip=trunk + u(-15, 20), l_hip=trunk + u(-15, 20),
+                 r_knee=u(75, 100), l_knee=u(75, 100), **both(arm=u(70, 95), lift=u(0, 15), elbow=u(0, 30)),
+                 r_abduct=u(0, 12), l_abduct=u(0, 12))

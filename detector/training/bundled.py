@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the bundled model on rendered people.")
     parser.add_argument("shards", type=Path, help="folder of detector.data.render_shards")
     parser.add_argument("folder", type=Path, help="of this run: checkpoints, log, curves")
-    parser.add_argument("--init", type=Path, help="start from the network of this last.pt or model file, widened if narrower")
+    parser.add_argument("--init", type=Path, help="start from this last.pt or model file, widened if narrower")
     parser.add_argument("--max-shards", type=int, default=0, help="use only the first so many; 0: all")
     parser.add_argument("--validation", type=int, default=768, help="held-out clips of each validation; 0: all")
     parser.add_argument("--still", type=float, default=0.1, help="share of still people shown as one picture")
