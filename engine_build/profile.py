@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,18 +93,32 @@ def group_of(layer: str) -> str:
 
 def measure_peak(precision: str) -> float:
     """Billions of multiply-accumulates a second of large matrix products in fp32, bf16 or int8, all cores."""
+    return max(measure_products((precision,), side, 2 * RUNS)[precision] for side in PEAK_SIDES)
+
+
+def measure_products(precisions: Sequence[str], side: int, turns: int) -> dict[str, float]:
+    """Billions of multiply-accumulates a second of matrix products, the best of some turns, all cores.
+
+    Args:
+        precisions: `fp32`, `bf16`, `int8`; they take turns, so that a machine that slows down slows all of them.
+        side: of the square matrices.
+        turns: of each.
+    """
     openvino = require("openvino")
-    best = 0.0
-    for side in PEAK_SIDES:
-        compiled = openvino.Core().compile_model(_product(precision, side), "CPU", {
+    requests = {
+        precision: openvino.Core().compile_model(_product(precision, side), "CPU", {
             "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY",
-        })
-        request = compiled.create_infer_request()
-        given = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
-        for _ in range(2 * RUNS):
+        }).create_infer_request()
+        for precision in precisions
+    }
+    given = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
+    best = dict.fromkeys(precisions, 0.0)
+    for _ in range(turns):
+        for precision, request in requests.items():
             start = time.perf_counter()
             request.infer([given], share_inputs=True)
-            best = max(best, CHAIN * side**3 / (time.perf_counter() - start) / 1e9)
+            rate = CHAIN * side**3 / (time.perf_counter() - start) / 1e9
+            best[precision] = max(best[precision], rate)
     return best
 
 

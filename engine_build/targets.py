@@ -35,6 +35,10 @@ INSTALL = {
     "pycuda": "pip install pycuda",
 }
 
+# bf16 has to multiply faster than fp32 by this factor to be worth its rounding.
+BF16_WORTH = 1.15
+PROBE_SIDE, PROBE_TURNS = 512, 6
+
 
 def require(library: str) -> Any:
     """Import an optional library, or a module of it (`pycuda.driver`).
@@ -105,7 +109,7 @@ def choose_precision(target: str, wanted: str) -> str:
             raise UserError(f"--precision: got {wanted!r}, expected auto or one of {', '.join(known)} for {target}")
         return wanted
     if target == "openvino":
-        return "bf16" if cpu_has_bf16() else "fp32"
+        return "bf16" if cpu_gains_by_bf16() else "fp32"
     return "fp32" if target == "torch" else "fp16"
 
 
@@ -114,6 +118,21 @@ def cpu_has_bf16() -> bool:
     """Whether OpenVINO says that this CPU multiplies bfloat16 natively."""
     openvino = require("openvino")
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@lru_cache(maxsize=1)
+def cpu_gains_by_bf16() -> bool:
+    """Whether OpenVINO multiplies faster in bf16 than in fp32 on this CPU; measured once a process.
+
+    Having the instructions is not enough. On a Xeon whose virtual machine hides AMX, bf16 products run at 0.73 times
+    the speed of fp32 ones and the 8x8 R50 at 0.69 times; on a Zen 4 both run at about twice.
+    """
+    if not cpu_has_bf16():
+        return False
+    from engine_build.profile import measure_products
+
+    rates = measure_products(("fp32", "bf16"), PROBE_SIDE, PROBE_TURNS)
+    return rates["bf16"] > BF16_WORTH * rates["fp32"]
 
 
 def library_version(target: str) -> str:

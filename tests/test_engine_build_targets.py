@@ -64,10 +64,31 @@ def test_auto_takes_the_fastest_that_is_here(monkeypatch, gpu, installed, expect
     [(True, "openvino", "bf16"), (False, "openvino", "fp32"), (True, "torch", "fp32"), (True, "tensorrt", "fp16")],
 )
 def test_auto_precision_never_needs_calibration(monkeypatch, bf16, target, expected):
-    monkeypatch.setattr(targets, "cpu_has_bf16", lambda: bf16)
+    monkeypatch.setattr(targets, "cpu_gains_by_bf16", lambda: bf16)
     assert targets.choose_precision(target, "auto") == expected
 
 
 def test_library_and_device_are_named():
     assert targets.library_version("torch").startswith("torch ")
     assert targets.device_name("openvino").startswith("cpu ")
+
+
+@pytest.mark.parametrize(
+    ("has_it", "bf16_rate", "expected"), [(True, 200.0, True), (True, 55.0, False), (True, 80.0, False),
+                                          (False, 200.0, False)]
+)
+def test_bf16_is_taken_only_where_it_multiplies_faster(monkeypatch, has_it, bf16_rate, expected):
+    from engine_build import profile
+
+    monkeypatch.setattr(targets, "cpu_has_bf16", lambda: has_it)
+    monkeypatch.setattr(profile, "measure_products", lambda *given: {"fp32": 76.0, "bf16": bf16_rate})
+    assert targets.cpu_gains_by_bf16.__wrapped__() is expected
+
+
+def test_products_are_really_timed():
+    pytest.importorskip("openvino")
+    from engine_build.profile import measure_products
+
+    rates = measure_products(("fp32", "int8"), 64, 2)
+    assert set(rates) == {"fp32", "int8"}
+    assert all(0 < rate < 1e6 for rate in rates.values())
