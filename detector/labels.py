@@ -13,7 +13,7 @@ from importlib import resources
 
 import numpy as np
 
-from detector.errors import UserError
+from detector.errors import UserError, nearest_names
 
 # Classes that are in most pictures need a higher score before they are shown: PySlowFast's demo asks 0.7 of these
 # nine and 0.3 of the rest (SlowFast issue #761; its `demo_net` class list).
@@ -104,8 +104,8 @@ class LabelMap:
             if len(hits) > 1:
                 names = ", ".join(repr(self.actions[j].name) for j in hits[:6])
                 raise UserError(f"action {text!r}: fits several of {self.name}'s actions ({names}); give one in full")
-        known = ", ".join(a.short_name for a in self.actions[:12]) + (", …" if len(self) > 12 else "")
-        raise UserError(f"action {text!r}: not one of the {len(self)} actions of {self.name} ({known})")
+        near = nearest_names(wanted, (a.short_name for a in self.actions))
+        raise UserError(f"action {text!r}: not one of the {len(self)} actions of {self.name}; perhaps {near}?")
 
     def subset(self, names: tuple[str, ...], name: str) -> LabelMap:
         """A map of only these actions (full names), in the order given; ids stay."""
