@@ -18,6 +18,8 @@ from engine_build.targets import require
 
 ENGINE = "trunk.engine"
 TIMING_CACHE = "timing.cache"
+# The input of the person detector's graph.
+PICTURE = "picture"
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,47 @@ class Profile:
     batches: tuple[int, int, int] = (1, 1, 8)
     input_name: str = "frames"
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Least, most usual and largest shape of the input."""
+        return tuple((batch, *self.clip_shape) for batch in self.batches)
+
+
+@dataclass(frozen=True)
+class PictureProfile:
+    """Sizes of one picture that an engine must serve.
+
+    Attributes:
+        least_hw, usual_hw, most_hw: height and width in pixels.
+        input_name: of the graph's input.
+    """
+
+    least_hw: tuple[int, int]
+    usual_hw: tuple[int, int]
+    most_hw: tuple[int, int]
+    input_name: str = PICTURE
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Least, most usual and largest shape of the input."""
+        return tuple((1, 3, *size_hw) for size_hw in (self.least_hw, self.usual_hw, self.most_hw))
+
 
 def build_engine_file(
     target: str,
     onnx_path: Path,
     engine_path: Path,
-    profile: Profile,
+    profile: Profile | PictureProfile,
     *,
     compute_capability: str | None = None,
     timing_cache: Path | None = None,
     report: Callable[[str], object] = print,
 ) -> None:
-    """Build an engine; the precision is a property of the graph (strongly typed).
+    """Build an engine; the precision is a property of the graph (strongly typed). fp32 is fp32, not TF32.
 
     Args:
         target: `tensorrt` or `tensorrt_rtx`.
-        onnx_path: the exported trunk.
+        onnx_path: the exported graph.
         engine_path: written.
         profile: input sizes.
         compute_capability: for TensorRT-RTX without a GPU: `SM86`, `SM120` ...; the GPU here where None.
@@ -74,6 +101,9 @@ def build_engine_file(
         raise UserError(f"{target}: operation not supported: {nodes}: {first[:200]}; run with --target torch_cuda")
     config = builder.create_builder_config()
     _set_profile(builder, config, profile)
+    if is_fp32(trt, network):
+        # On by default; it rounds what goes into products to 10 bits, as fp16 does, and fp32 is held to 1e-3.
+        config.clear_flag(trt.BuilderFlag.TF32)
     if compute_capability is not None:
         _aim_at(trt, config, compute_capability)
     config.progress_monitor = make_progress(trt, report)
@@ -132,10 +162,16 @@ def _strongly_typed(trt: Any) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _set_profile(builder: Any, config: Any, profile: Profile) -> None:
-    shapes = [(batch, *profile.clip_shape) for batch in profile.batches]
+def is_fp32(trt: Any, network: Any) -> bool:
+    """Whether nothing in a parsed network is of less than 32 bits."""
+    lower = {getattr(trt.DataType, name) for name in ("HALF", "BF16", "INT8", "FP8") if hasattr(trt.DataType, name)}
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    return not any(layer.get_output(i).dtype in lower for layer in layers for i in range(layer.num_outputs))
+
+
+def _set_profile(builder: Any, config: Any, profile: Profile | PictureProfile) -> None:
     made = builder.create_optimization_profile()
-    made.set_shape(profile.input_name, *shapes)
+    made.set_shape(profile.input_name, *profile.shapes)
     config.add_optimization_profile(made)
 
 

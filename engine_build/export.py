@@ -17,6 +17,7 @@ from torch import nn
 
 from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
+from engine_build.build_tensorrt import PICTURE
 from engine_build.graphs import HeadGraph, TrunkGraph
 from engine_build.rewrite import to_2d
 from engine_build.targets import require
@@ -66,6 +67,21 @@ def export_head(network: ActionNetwork, path: Path) -> None:
     example = (torch.zeros(1, channels, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 64.0, 64.0]]))
     axes = {"features": {0: "B", 2: "h", 3: "w"}, "rois": {0: "K"}, "scores": {0: "K"}}
     _export(HeadGraph(network), example, path, ["features", "rois"], ["scores"], axes)
+
+
+def export_pictures(part: nn.Module, outputs: Sequence[str], path: Path) -> None:
+    """Write a normalised picture (1, 3, H, W) float32 → the named outputs, 4 axes each; heights and widths are open.
+
+    Args:
+        part: to be exported, on the CPU; its weights' type is the precision, casts are its own.
+        outputs: names, in its order.
+        path: of the `.onnx`.
+
+    Raises:
+        UserError: onnx or onnxslim is missing, or an operation has no ONNX form.
+    """
+    axes = {name: {2: f"{name} h", 3: f"{name} w"} for name in (PICTURE, *outputs)}
+    _export(part, (torch.zeros(1, 3, 128, 160),), path, [PICTURE], list(outputs), axes)
 
 
 def _export(

@@ -2,7 +2,8 @@
 
 Backbone, FPN and the RPN's head are one graph from the normalised picture to feature maps, objectness and deltas.
 The whole detector would export too, but its data-dependent shapes cannot be quantised. torchvision's own code runs
-everything round the graph, so boxes are its boxes.
+everything round the graph, so boxes are its boxes. On a CPU the graph runs in OpenVINO; on a GPU in TensorRT or
+TensorRT-RTX, and what torch does round it stays on the GPU.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,70 +23,84 @@ from detector.person import PersonDetector
 from detector.person.faster_rcnn_torchvision import TorchvisionDetector, people_in
 from detector.types import Boxes
 from engine_build import targets
-from engine_build.cache import EngineCache
-from engine_build.graphs import trace
+from engine_build.build_tensorrt import TIMING_CACHE, build_engine_file
+from engine_build.cache import EngineCache, StoredEngine
 from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_weights
+from engine_build.person_part import (
+    convert_convolutional_part,
+    copied_part,
+    export_convolutional_part,
+    map_names,
+    output_names,
+    picture_profile,
+)
 from engine_build.quantize import quantize_openvino
 from engine_build.run_openvino import compile_cpu, save_model
 
-FILE = "detector.xml"
+FILES = {"openvino": "detector.xml", "tensorrt": "detector.engine", "tensorrt_rtx": "detector.engine"}
+# TensorRT's int8 needs its scales in the graph, and only the trunk's are made (`qdq.py`).
+PRECISIONS = {
+    "openvino": ("fp32", "bf16", "int8"), "tensorrt": ("fp32", "fp16"), "tensorrt_rtx": ("fp32", "fp16"),
+}
 # Compiled picture sizes that stay in memory.
 MAX_SIZES = 4
 # Relative error of feature maps and RPN outputs: NMS turns more than this into other boxes.
-FEATURE_ERROR = {"fp32": 1e-3, "bf16": 3e-2, "int8": 3e-1}
+FEATURE_ERROR = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 3e-2, "int8": 3e-1}
 
 
-class ConvolutionalPart(nn.Module):
-    """picture (1, 3, H, W) float32 normalised → feature maps, then objectness, then deltas of each FPN level."""
+class PictureGraph(Protocol):
+    """Runs a `ConvolutionalPart`. Loaded, run and freed in one thread.
 
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.backbone, self.head = network.backbone, network.rpn.head
+    Attributes:
+        description: as shown in the status line: `openvino fp32`.
+        device: where pictures are to be, and where outputs are.
+    """
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        """Run backbone, FPN and RPN head."""
-        features = self.backbone(picture)
-        maps = list(features.values()) if isinstance(features, dict) else [features]
-        objectness, deltas = self.head(maps)
-        return (*maps, *objectness, *deltas)
+    description: str
+    device: torch.device
+
+    def run(self, picture: Tensor) -> list[Tensor]:
+        """(1, 3, H, W) float32 → the part's outputs, in its order; good until the next call."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds. May be called twice."""
+        ...
 
 
 class EngineFasterRcnn:
     """Finds people; see `detector.person.PersonDetector`."""
 
-    def __init__(
-        self, network: Any, model_path: Path, *, name: str, precision: str, threshold: float = 0.8
-    ) -> None:
+    def __init__(self, network: Any, graph: PictureGraph, *, name: str, threshold: float = 0.8) -> None:
         """
         Args:
             network: torchvision's `FasterRCNN` with its weights, in eval mode; copied without its backbone.
-            model_path: OpenVINO file of its `ConvolutionalPart`.
+            graph: runs its `ConvolutionalPart`; freed with the detector.
             name: of the weights, for the status line.
-            precision: `fp32`, `bf16` or `int8`.
             threshold: confidence over which a box is a person.
         """
-        self.name = f"{name} (openvino {precision})"
+        self.name = f"{name} ({graph.description})"
         self.threshold = threshold
         self.notice = f"people: {self.name}"
-        keys = _map_names(network)
+        self._graph, self._device = graph, graph.device
+        engine = _EngineBackbone(graph, map_names(network))
         backbone, head = network.backbone, network.rpn.head
-        engine = _EngineBackbone(model_path, keys, precision)
         # Copy all but the large part, which the engine replaces.
         network.backbone, network.rpn.head = nn.Identity(), nn.Identity()
         try:
-            self._network: Any = copy.deepcopy(network).eval()
+            self._network: Any = copy.deepcopy(network).eval().to(self._device)
         finally:
             network.backbone, network.rpn.head = backbone, head
         self._network.backbone, self._network.rpn.head = engine, _EngineRpnHead(engine)
 
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
-        return people_in(self._network, image, self.threshold, torch.device("cpu"))
+        return people_in(self._network, image, self.threshold, self._device)
 
     @torch.inference_mode()
     def detect_all(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
         """What torchvision's network itself returns for (3, H, W) float pictures 0..1: all classes."""
-        return self._network(pictures)
+        return self._network([picture.to(self._device) for picture in pictures])
 
     def fork(self) -> EngineFasterRcnn:
         """Itself: it remembers nothing between pictures."""
@@ -93,45 +108,61 @@ class EngineFasterRcnn:
 
     def close(self) -> None:
         """Free the engine."""
-        if self._network is not None:
-            self._network.backbone.close()
+        self._graph.close()
         self._network = None
 
 
-class _EngineBackbone(nn.Module):
-    """In place of torchvision's backbone; keeps the RPN head's outputs for `_EngineRpnHead`."""
+class OpenVinoPictures:
+    """A `ConvolutionalPart` as OpenVINO's file on the CPU; see `PictureGraph`."""
 
-    def __init__(self, path: Path, keys: list[str], precision: str) -> None:
-        super().__init__()
+    def __init__(self, path: Path, precision: str) -> None:
+        """
+        Args:
+            path: of the `.xml`.
+            precision: `fp32`, `bf16` or `int8`.
+        """
         core = targets.require("openvino").Core()
-        self._graph: Any = core.read_model(str(path))
+        self.description, self.device = f"openvino {precision}", torch.device("cpu")
+        self._model: Any = core.read_model(str(path))
         self._core: Any = core
-        self._keys, self._precision = keys, precision
+        self._precision = precision
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self.rpn_outputs: tuple[list[Tensor], list[Tensor]] = ([], [])
 
-    def forward(self, pictures: Tensor) -> OrderedDict[str, Tensor]:
-        request = self._request(tuple(pictures.shape))
-        request.infer([pictures.numpy()], share_inputs=True)
-        # Copies: the results outlive the next picture.
-        outputs = [torch.from_numpy(t.data.copy()) for t in request.output_tensors]
-        n = len(self._keys)
-        self.rpn_outputs = (outputs[n : 2 * n], outputs[2 * n :])
-        return OrderedDict(zip(self._keys, outputs[:n]))
+    def run(self, picture: Tensor) -> list[Tensor]:
+        """(1, 3, H, W) float32 → the part's outputs: copies to keep."""
+        request = self._request(tuple(picture.shape))
+        request.infer([picture.numpy()], share_inputs=True)
+        return [torch.from_numpy(output.data.copy()) for output in request.output_tensors]
 
     def close(self) -> None:
+        """Free the compiled graphs. May be called twice."""
         self._requests.clear()
-        self._graph = self._core = None
+        self._model = self._core = None
 
     def _request(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._requests:
-            model = self._graph.clone()
+            model = self._model.clone()
             model.reshape(list(shape))
             self._requests[shape] = compile_cpu(self._core, model, self._precision).create_infer_request()
             if len(self._requests) > MAX_SIZES:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shape)
         return self._requests[shape]
+
+
+class _EngineBackbone(nn.Module):
+    """In place of torchvision's backbone; keeps the RPN head's outputs for `_EngineRpnHead`."""
+
+    def __init__(self, graph: PictureGraph, names: list[str]) -> None:
+        super().__init__()
+        self._graph, self._names = graph, names
+        self.rpn_outputs: tuple[list[Tensor], list[Tensor]] = ([], [])
+
+    def forward(self, pictures: Tensor) -> OrderedDict[str, Tensor]:
+        outputs = self._graph.run(pictures)
+        n = len(self._names)
+        self.rpn_outputs = (outputs[n : 2 * n], outputs[2 * n :])
+        return OrderedDict(zip(self._names, outputs[:n]))
 
 
 class _EngineRpnHead(nn.Module):
@@ -147,99 +178,155 @@ def build_person_detector(
     network: Any,
     name: str,
     *,
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
+    target: Literal["auto", "openvino", "tensorrt", "tensorrt_rtx"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto",
     threshold: float = 0.8,
     images: Sequence[np.ndarray] | None = None,
     cache_dir: Path | str | None = None,
     report: Callable[[str], object] = print,
 ) -> EngineFasterRcnn:
-    """Put a Faster R-CNN's convolutional part on OpenVINO, or take it from the cache.
+    """Put a Faster R-CNN's convolutional part on an engine, or take it from the cache.
 
     Args:
-        network: torchvision's `FasterRCNN` with its weights.
+        network: torchvision's `FasterRCNN` with its weights, on any device.
         name: of the weights.
-        precision: "auto" is bf16 where the CPU multiplies it natively, else fp32.
+        target: "auto" is TensorRT or TensorRT-RTX where there is a GPU, else OpenVINO.
+        precision: "auto" is fp16 on a GPU; on a CPU bf16 where it gains by it, else fp32.
         threshold: confidence over which a box is a person.
         images: (H, W, 3) uint8 BGR pictures: int8's ranges come from them, and all is verified on them.
         cache_dir: of engines; the user's where None.
         report: takes lines about what happens.
 
     Raises:
-        UserError: OpenVINO is missing, int8 has no pictures, or the engine is out of tolerance.
+        UserError: a library or GPU is missing, int8 has no pictures, or the engine is out of tolerance.
     """
-    chosen = targets.choose_precision("openvino", precision)
+    chosen = targets.choose_target(target)
+    if chosen not in PRECISIONS:
+        raise UserError(f"no engine for person detectors here, only {chosen}; run: {targets.INSTALL['tensorrt']}")
+    if precision != "auto" and precision not in PRECISIONS[chosen]:
+        known = ", ".join(PRECISIONS[chosen])
+        raise UserError(f"person detector: got precision {precision!r}, expected auto or one of {known} for {chosen}")
+    exact = targets.choose_precision(chosen, precision)
     network = network.eval()
+    sizes = "" if chosen == "openvino" else f" {picture_profile(network.transform)}"
     key = EngineKey(
-        model=name, target="openvino", precision=chosen, shape=(),
+        model=name, target=chosen, precision=exact, shape=(),
         weights_sha256=sha256_of_weights(network.state_dict()),
-        graph=f"{type(network).__name__} convolutional part v{GRAPH_VERSION}",
-        library=targets.library_version("openvino"), device=targets.device_name("openvino"),
+        graph=f"{type(network).__name__} convolutional part v{GRAPH_VERSION}{sizes}",
+        library=targets.library_version(chosen), device=targets.device_name(chosen),
     )
     cache = EngineCache(cache_dir, report)
     pictures = _prepared(network, images) if images else []
 
     def build(folder: Path) -> dict[str, Any]:
-        report(f"building openvino {chosen} of {name}; this is done once")
-        converted = convert_convolutional_part(network)
-        if chosen == "int8":
-            if not pictures:
-                raise UserError("int8 needs pictures to find its ranges; give some with images=")
-            converted = quantize_openvino(converted, [p.numpy() for p in pictures])
-        save_model(converted, folder / FILE)
+        report(f"building {chosen} {exact} of {name}; this is done once")
+        if chosen == "openvino":
+            _build_openvino(network, folder, exact, pictures)
+        else:
+            _build_tensorrt(network, folder, chosen, exact, report)
         return {}
 
     stored = cache.load_or_build(key, build)
-    made = EngineFasterRcnn(network, stored.folder / FILE, name=name, precision=chosen, threshold=threshold)
+    made = EngineFasterRcnn(network, open_graph(stored, network), name=name, threshold=threshold)
     if not stored.manifest.verify:
-        result = _verify(network, made, pictures or [_drawn(network)], chosen)
+        result = _verify(network, made, pictures or [_drawn(network)], exact)
         cache.record_verify(stored, result)
         report(f"verified: {made.name}: feature maps and proposals differ by {result['feature_error']:.2%}")
     else:
         result = stored.manifest.verify
     if not result["ok"]:
         made.close()
+        higher = PRECISIONS[chosen][: PRECISIONS[chosen].index(exact)]
         raise UserError(
             f"engine refused: {made.name} differs from torch by {result['feature_error']:.1%}, allowed "
-            f"{FEATURE_ERROR[chosen]:.1%}; use a higher precision: bf16 or fp32"
+            f"{FEATURE_ERROR[exact]:.1%}; use {'a higher precision: ' + ' or '.join(higher) if higher else 'torch'}"
         )
     return made
 
 
 def accelerate(detector: PersonDetector, report: Callable[[str], object] = print) -> PersonDetector:
-    """Put a torchvision detector that would run in torch on the CPU on OpenVINO; any other comes back as it is.
+    """Put a torchvision detector on the engine of its device; any other detector comes back as it is.
 
-    In fp32, whose boxes are proven to be torchvision's own; what bf16 does to them trained weights have yet to tell.
-
-    Raises:
-        UserError: as `build_person_detector`.
+    OpenVINO on a CPU; TensorRT or TensorRT-RTX on a GPU where they are installed, with pycuda. Where the engine cannot
+    be had, the reason is reported and torch goes on: that costs speed alone. In fp32, whose boxes are proven to be
+    torchvision's own; what fewer bits do to them trained weights have yet to tell.
     """
-    if not isinstance(detector, TorchvisionDetector) or detector.device.type != "cpu":
+    if not isinstance(detector, TorchvisionDetector):
         return detector
-    made = build_person_detector(
-        detector.network, detector.model, precision="fp32", threshold=detector.threshold, report=report
-    )
+    target = _target_for(detector.device)
+    if target is None:
+        return detector
+    try:
+        made = build_person_detector(
+            detector.network, detector.model, target=target, precision="fp32", threshold=detector.threshold,
+            report=report,
+        )
+    except UserError as error:
+        report(f"people: torch finds them, not {target}: {error}")
+        return detector
     made.notice = detector.notice.replace(detector.name, made.name)
     detector.close()
     return made
 
 
-def convert_convolutional_part(network: Any) -> Any:
-    """The part as an OpenVINO model with open height and width."""
-    openvino = targets.require("openvino")
-    example = torch.zeros(1, 3, 320, 320)
-    recorded = trace(ConvolutionalPart(copy.deepcopy(network).eval().requires_grad_(False)), (example,))
-    model = openvino.convert_model(recorded, example_input=example)
-    model.reshape([1, 3, -1, -1])
-    return model
+def open_graph(stored: StoredEngine, network: Any) -> PictureGraph:
+    """Load a built engine.
+
+    Args:
+        stored: of `build_person_detector`'s key.
+        network: what it was built from; the names of its feature maps matter.
+    """
+    key = stored.manifest.key
+    path = stored.folder / FILES[key.target]
+    if key.target == "openvino":
+        return OpenVinoPictures(path, key.precision)
+    from engine_build.run_tensorrt import RUNTIME_CACHE, TensorRtPictures
+
+    # Beside the engine's folder, whose files are all under the manifest's checksums.
+    runtime_cache = stored.folder.with_name(f"{stored.folder.name}-{RUNTIME_CACHE}")
+    return TensorRtPictures(path, output_names(network), key.target, key.precision, runtime_cache)
+
+
+def _target_for(device: torch.device) -> Literal["openvino", "tensorrt", "tensorrt_rtx"] | None:
+    """The engine for a detector on a device; None where torch is the best there is."""
+    if device.type == "cpu":
+        return "openvino"
+    # The runner works on torch's current GPU.
+    if device.type != "cuda" or device.index not in (None, torch.cuda.current_device()):
+        return None
+    chosen = targets.choose_target("auto")
+    return chosen if chosen in ("tensorrt", "tensorrt_rtx") else None  # type: ignore[return-value]
+
+
+def _build_openvino(network: Any, folder: Path, precision: str, pictures: list[Tensor]) -> None:
+    converted = convert_convolutional_part(network)
+    if precision == "int8":
+        if not pictures:
+            raise UserError("int8 needs pictures to find its ranges; give some with images=")
+        converted = quantize_openvino(converted, [p.numpy() for p in pictures])
+    save_model(converted, folder / FILES["openvino"])
+
+
+def _build_tensorrt(
+    network: Any, folder: Path, target: str, precision: str, report: Callable[[str], object]
+) -> None:
+    onnx_path = folder / "detector.onnx"
+    export_convolutional_part(network, onnx_path, precision)
+    build_engine_file(
+        target, onnx_path, folder / FILES[target], picture_profile(network.transform),
+        timing_cache=folder.parent / f"{target}-{TIMING_CACHE}", report=report,
+    )
+    onnx_path.unlink()
 
 
 def _verify(network: Any, made: EngineFasterRcnn, pictures: list[Tensor], precision: str) -> dict[str, Any]:
     off = norm = 0.0
-    part, engine = ConvolutionalPart(network), made._network.backbone
+    # On the CPU: torch's convolutions on a GPU round to TF32.
+    part, graph = copied_part(network), made._graph
     with torch.inference_mode():
         for picture in pictures:
             expected = part(picture)
-            found = [*engine(picture).values(), *engine.rpn_outputs[0], *engine.rpn_outputs[1]]
+            found = [output.cpu() for output in graph.run(picture.to(graph.device))]
             for a, b in zip(expected, found, strict=True):
                 # Each output weighs the same, however large its numbers are.
                 scale = max(float(a.norm()), 1e-9)
@@ -261,9 +348,3 @@ def _drawn(network: Any) -> Tensor:
     from engine_build.clips import drawn_picture
 
     return _prepared(network, [drawn_picture((360, 480))])[0]
-
-
-def _map_names(network: Any) -> list[str]:
-    with torch.inference_mode():
-        features = network.backbone(torch.zeros(1, 3, 64, 64))
-    return list(features) if isinstance(features, dict) else ["0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import numpy as np
@@ -14,6 +15,8 @@ from detector.slowfast.network import create_network
 from engine_build.build_tensorrt import Profile, build_engine_file
 from engine_build.export import export_head, export_trunk
 from engine_build.qdq import Quantized, quantize_trunk
+from engine_build.run_tensorrt import TensorRtEngine
+from tests import engine_build_fakes
 from tests.test_engine_build_rewrite import network_with_statistics
 
 CLIP_SHAPE = (8, 48, 64, 3)
@@ -153,18 +156,60 @@ def test_rtx_names_the_compute_capabilities_that_it_knows(exported, tmp_path):
                           compute_capability="SM10", report=lambda line: None)
 
 
+REAL_SHAPE = (32, 256, 455, 3)
+
+
+@pytest.fixture(scope="module")
+def exported_r50(tmp_path_factory):
+    """Precision → path of the real 8x8 R50's trunk: tracing a clip of full size takes longest, so each only once."""
+    folder = tmp_path_factory.mktemp("r50")
+
+    @functools.cache
+    def export(precision):
+        network = create_network(SlowFastConfig(lateral_kernel=7), seed=0).eval()
+        frames = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 64, 3), dtype=np.uint8)
+        path = folder / f"{precision}.onnx"
+        export_trunk(network, REAL_SHAPE, path, precision=precision, calibration=[frames])
+        return path
+
+    return export
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("compute_capability", COMPUTE_CAPABILITIES)
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_rtx_builds_the_real_network(tmp_path_factory, tmp_path, precision, compute_capability):
+def test_rtx_builds_the_real_network(exported_r50, tmp_path, precision, compute_capability):
     pytest.importorskip("tensorrt_rtx")
-    shape = (32, 256, 455, 3)
-    network = create_network(SlowFastConfig(lateral_kernel=7), seed=0).eval()
-    frames = np.random.default_rng(0).integers(0, 256, (1, 32, 128, 128, 3), dtype=np.uint8)
-    export_trunk(network, shape, tmp_path / "t.onnx", precision=precision, calibration=[frames])
-    build_engine_file("tensorrt_rtx", tmp_path / "t.onnx", tmp_path / "t.engine", Profile(shape),
+    build_engine_file("tensorrt_rtx", exported_r50(precision), tmp_path / "t.engine", Profile(REAL_SHAPE),
                       compute_capability=compute_capability, report=lambda line: None)
     assert (tmp_path / "t.engine").stat().st_size > 20 * 2**20
+
+
+def test_the_runner_gives_torch_s_features_and_scores_on_a_stand_in_gpu(network, exported, monkeypatch):
+    path = exported("fp32")
+    gpu = engine_build_fakes.install(monkeypatch)
+    engine = TensorRtEngine(path, network, "tensorrt", "fp32", CLIP_SHAPE)
+    rois = np.array([[0, 3, 5, 40, 44]], np.float32)
+    for batch in (1, 3, *[2] * 7, 0, 3):  # twice each: the last two of the 14 times two clips are replayed
+        frames = clip(batch, batch)
+        with torch.inference_mode():
+            expected = network.forward_trunk(torch.from_numpy(frames)) if batch else torch.zeros(0)
+        for given in (frames, torch.from_numpy(frames)):
+            found = engine.run_trunk(given)
+            assert len(found) == batch
+            if batch:
+                assert (found - expected).norm() < 1e-4 * expected.norm()
+    with torch.inference_mode():
+        scores = network.forward_head(expected, torch.from_numpy(rois)).numpy()
+    assert np.abs(engine.run_head(found, rois) - scores).max() < 1e-4
+    assert engine.run_head(found, rois[:0]).shape == (0, network.config.num_classes)
+    assert (gpu.captures, gpu.replays, gpu.pushed) == (1, 6, 0)
+    with pytest.raises(ValueError, match="B up to 8"):
+        engine.run_trunk(clip(0, 9))
+    engine.close()
+    engine.close()
+    assert gpu.detached
 
 
 def need_gpu(library):
@@ -182,13 +227,11 @@ def need_gpu(library):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_gpu_engine_gives_torch_s_features(network, tmp_path, target, precision):
     need_gpu(target)
-    from engine_build.run_tensorrt import TensorRtEngine
-
     export_trunk(network, CLIP_SHAPE, tmp_path / "t.onnx", precision=precision, calibration=[clip(5)])
     build_engine_file(target, tmp_path / "t.onnx", tmp_path / "t.engine", Profile(CLIP_SHAPE))
     engine = TensorRtEngine(tmp_path / "t.engine", network, target, precision, CLIP_SHAPE)
     limit = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.2}[precision]
-    for batch in (1, 3, 1, 3, 8):  # each again, so that graphs are replayed
+    for batch in (1, 3, 1, 8, *[3] * 6):  # at last so often that a graph is replayed
         frames = clip(batch, batch)
         with torch.inference_mode():
             expected = network.forward_trunk(torch.from_numpy(frames))
