@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +129,10 @@ def test_frames_of_another_size_are_refused(model, network, tmp_path):
 @pytest.mark.slow
 def test_int8_is_used_by_default_only_after_real_clips_and_verification(model, network, tmp_path):
     pytest.importorskip("nncf")
+    network = copy.deepcopy(network)
+    # int8 is 13 % off in this random network's features (15 % without VNNI). The head of the other tests, steep enough
+    # to tell scores apart, makes 0.02 of mean score of it, where 0.01 is allowed; a trained one is not so steep.
+    network.head.projection.weight.data *= 0.15
     lines: list[str] = []
     assert build(model, network, tmp_path, precision="auto").description != "openvino int8"
     calibrated = build(
