@@ -127,6 +127,7 @@ def test_frames_of_another_size_are_refused(model, network, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # NNCF needs minutes where other programs are busy
 def test_int8_is_used_by_default_only_after_real_clips_and_verification(model, network, tmp_path):
     pytest.importorskip("nncf")
     network = copy.deepcopy(network)
@@ -147,6 +148,7 @@ def test_int8_is_used_by_default_only_after_real_clips_and_verification(model, n
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # NNCF needs minutes where other programs are busy
 def test_int8_out_of_tolerance_is_refused_and_auto_falls_back_aloud(model, network, tmp_path, monkeypatch):
     pytest.importorskip("nncf")
     monkeypatch.setitem(verify.TOLERANCES, "int8", verify.Tolerance(1e-9, 1e-9, 1e-9))
