@@ -51,8 +51,8 @@ def worst_differences(expected, found):
 
 @pytest.mark.parametrize("builder", [
     detection.fasterrcnn_mobilenet_v3_large_320_fpn,
-    pytest.param(detection.fasterrcnn_resnet50_fpn, marks=pytest.mark.slow),
-    pytest.param(detection.fasterrcnn_resnet50_fpn_v2, marks=pytest.mark.slow),
+    pytest.param(detection.fasterrcnn_resnet50_fpn, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    pytest.param(detection.fasterrcnn_resnet50_fpn_v2, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
 ], ids=["mobilenet", "resnet50", "resnet50_v2"])
 def test_boxes_are_torchvisions_own(builder, tmp_path):
     network = network_of(builder)
