@@ -85,6 +85,17 @@ def test_bf16_is_taken_only_where_it_multiplies_faster(monkeypatch, has_it, bf16
     assert targets.cpu_gains_by_bf16.__wrapped__() is expected
 
 
+def test_bf16_that_openvino_claims_and_refuses_is_not_taken(monkeypatch):
+    from engine_build import profile
+
+    def refuse(*given):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(targets, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(profile, "measure_products", refuse)
+    assert targets.cpu_gains_by_bf16.__wrapped__() is False
+
+
 def test_products_are_really_timed():
     pytest.importorskip("openvino")
     from engine_build.profile import measure_products
