@@ -331,3 +331,15 @@ def test_bf16_gives_way_to_fp32_on_a_cpu_without_it_unless_asked_for(monkeypatch
     monkeypatch.setattr(precision, "native_bf16", lambda device: True)
     assert precision.without_slow_bf16(ours, [], cpu) == ours
     assert capsys.readouterr().err == ""
+
+
+def test_the_weights_that_are_kept_are_the_averaged_ones_that_were_validated(tmp_path):
+    seen = []
+
+    def validate(network):
+        seen.append(weights_of(network))
+        return {"mAP": float(len(seen) == 2)}
+
+    network, state = run(tmp_path, validate=validate)
+    assert state.best_step == 6
+    assert_same(network.state_dict(), seen[1])

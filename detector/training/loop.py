@@ -239,14 +239,15 @@ class Trainer:
         self.network.eval()
         self.interrupts.at_once = True
         try:
-            with self._averaged(), torch.inference_mode():
-                metrics = self.world.share(self.validate(self.network))
-            if name not in metrics:
-                raise UserError(f"recipe: best_metric is {name!r}, but the validation gives {', '.join(metrics)}")
-            better = metrics[name] > state.best
-            if better:
-                state.best, state.best_step, state.best_metrics = metrics[name], state.step, metrics
-                self._save_best()
+            with self._averaged():
+                with torch.inference_mode():
+                    metrics = self.world.share(self.validate(self.network))
+                if name not in metrics:
+                    raise UserError(f"recipe: best_metric is {name!r}, but the validation gives {', '.join(metrics)}")
+                better = metrics[name] > state.best
+                if better:
+                    state.best, state.best_step, state.best_metrics = metrics[name], state.step, metrics
+                    self._save_best()
         except KeyboardInterrupt:
             if self.world.size > 1:
                 raise
