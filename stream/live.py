@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from detector.types import Frame
 from stream.delay import DelayLine, SyncDelay
 from stream.handoff import Closed, Handoff
+from stream.metrics import Beat
 from stream.outlet import Outlet
 from stream.results import Update
 from stream.ring import Moment
@@ -132,7 +133,7 @@ class LiveRun:
     def _clips(self) -> None:
         watch, every_s = self._watch, self._watch.options.every_s or EVERY_S
         last: Moment | None = None
-        prepared = False
+        beat, prepared = Beat(every_s), False
         while True:
             newest = self._arrived.get()
             assert watch.ring is not None
@@ -143,11 +144,11 @@ class LiveRun:
             key = watch.ring.at_or_before(newest.time_s - watch.look_ahead_s)
             if key is None or not self._found.is_set():
                 continue
-            if last is not None:
-                # A hair's tolerance: 0.1 s between frames of 30 fps is three of them, whatever the rounding.
-                if key.time_s - last.time_s < every_s - 1e-3:
-                    continue
-                watch.count_drops(clips=max(int((key.time_s - last.time_s + 1e-3) / every_s) - 1, 0))
+            missed = beat.take(key.time_s)
+            if missed is None:
+                continue
+            if last is not None:  # a camera slower than the beat drops nothing
+                watch.count_drops(clips=min(missed, key.index - last.index - 1))
             boxes = watch.people_at(key.time_s, key.source_hw)
             result = watch.answer(key, boxes, key.time_s, newest.captured_s)
             self._delay.answered(

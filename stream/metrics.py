@@ -40,6 +40,32 @@ class Rate:
             self._times.popleft()
 
 
+class Beat:
+    """Picks one time every so many seconds from times that come in another rhythm, right on average.
+
+    It counts from when each was due, not from the time that was taken: every 0.1 s at 24 fps is two frames and three
+    by turns, not always three.
+    """
+
+    # 0.1 s between frames of 30 fps is three of them, whatever the rounding.
+    TOLERANCE_S = 1e-3
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._due_s: float | None = None
+
+    def take(self, time_s: float) -> int | None:
+        """How many were missed before this one, if it is due; None where it is too early."""
+        if self._due_s is None:
+            self._due_s = time_s
+        late_s = time_s - self._due_s + self.TOLERANCE_S
+        if late_s < 0:
+            return None
+        missed = int(late_s / self._every_s)
+        self._due_s += (missed + 1) * self._every_s
+        return missed
+
+
 class Spread:
     """Quantiles of the last values."""
 

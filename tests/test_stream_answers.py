@@ -10,7 +10,7 @@ from stream_fakes import an_answer, tiny_model
 from detector.types import Boxes, Frame
 from stream.answers import AnswerBoard
 from stream.delay import DelayLine, SyncDelay
-from stream.metrics import Rate, Spread
+from stream.metrics import Beat, Rate, Spread
 from stream.results import Drops, Status, Update
 from stream.stats import Stats
 
@@ -94,6 +94,22 @@ def test_rate_is_of_the_last_seconds_and_falls_when_events_stop(times_s, now_s, 
     for time_s in times_s:
         rate.tick(float(time_s))
     assert rate.per_second(now_s) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("fps", "every_s", "per_second"), [
+    (24, 0.1, 10), (25, 0.1, 10), (30, 0.1, 10), (29.97, 0.1, 10), (10, 0.1, 10), (7, 0.1, 7), (24, 1.0, 1),
+])
+def test_a_beat_keeps_its_rate_whatever_the_frame_rate(fps, every_s, per_second):
+    beat = Beat(every_s)
+    taken = [i for i in range(int(20 * fps)) if beat.take(1000 + i / fps) is not None]
+    assert len(taken) == pytest.approx(20 * per_second, abs=1)
+    gaps = np.diff(taken) / fps
+    assert gaps.max() - gaps.min() < 1 / fps + 1e-6
+
+
+def test_a_beat_counts_what_it_missed_and_does_not_catch_up():
+    beat = Beat(0.1)
+    assert [beat.take(t) for t in (5.0, 5.05, 5.1, 5.45, 5.46, 5.5)] == [0, None, 0, 2, None, 0]
 
 
 def test_quantiles_are_of_the_last_values():
