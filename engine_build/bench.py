@@ -236,8 +236,7 @@ def describe_machine() -> dict[str, Any]:
         "openvino": targets.library_version("openvino"),
     }
     if targets.has("openvino"):
-        openvino = targets.require("openvino")
-        machine["openvino_capabilities"] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        machine["openvino_capabilities"] = targets.cpu_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if torch.cuda.is_available():
         machine["gpu"] = targets.device_name("torch_cuda")
     return machine

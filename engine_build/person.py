@@ -121,7 +121,7 @@ class OpenVinoPictures:
             path: of the `.xml`.
             precision: `fp32`, `bf16` or `int8`.
         """
-        core = targets.require("openvino").Core()
+        core = targets.cpu_core()
         self.description, self.device = f"openvino {precision}", torch.device("cpu")
         self._model: Any = core.read_model(str(path))
         self._core: Any = core

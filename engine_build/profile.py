@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine_build.targets import require
+from engine_build.targets import cpu_core, require
 
 # Side of the square matrices whose product is the peak: large enough to amortise, small enough for the cache.
 PEAK_SIDES = (1024, 1536, 2048)
@@ -51,7 +51,7 @@ def profile_trunk(path: Path, clip_shape: tuple[int, ...], precision: str) -> li
         clip_shape: (T, h, w, 3).
         precision: as it was built.
     """
-    core = require("openvino").Core()
+    core = cpu_core()
     model = core.read_model(str(path))
     model.reshape([1, *clip_shape])
     work = {op.get_friendly_name(): _gmacs(op) for op in model.get_ops() if op.get_type_name() == "Convolution"}
@@ -104,9 +104,9 @@ def measure_products(precisions: Sequence[str], side: int, turns: int) -> dict[s
         side: of the square matrices.
         turns: of each.
     """
-    openvino = require("openvino")
+    core = cpu_core()
     requests = {
-        precision: openvino.Core().compile_model(_product(precision, side), "CPU", {
+        precision: core.compile_model(_product(precision, side), "CPU", {
             "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY",
         }).create_infer_request()
         for precision in precisions

@@ -18,7 +18,7 @@ from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.graphs import HeadGraph, TrunkGraph, trace
 from engine_build.rewrite import pair_fast_stem
-from engine_build.targets import require
+from engine_build.targets import cpu_core, require
 
 FILE = "trunk.xml"
 # Compiled batches that stay in memory; each holds its own copy of the packed weights.
@@ -76,13 +76,12 @@ class OpenVinoEngine:
         Raises:
             UserError: OpenVINO is missing or refuses the file.
         """
-        openvino = require("openvino")
         self.num_classes = network.config.num_classes
         self.description = f"openvino {precision}"
         self.clip_shape = tuple(clip_shape)
         self._precision = precision
         self._head: Any = HeadGraph(network)
-        self._core: Any = openvino.Core()
+        self._core: Any = cpu_core()
         self._requests: OrderedDict[int, Any] = OrderedDict()
         try:
             self._model: Any = self._core.read_model(str(path))

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from detector.errors import UserError
+from detector.openvino_core import openvino_core
 
 TARGETS = ("openvino", "torch", "torch_cuda", "tensorrt", "tensorrt_rtx")
 PRECISIONS = {
@@ -56,6 +57,16 @@ def require(library: str) -> Any:
     except (ImportError, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{package} does not load ({first_line}); run: {INSTALL[package]}") from None
+
+
+def cpu_core() -> Any:
+    """OpenVINO's core (see `detector.openvino_core`).
+
+    Raises:
+        UserError: as `require`.
+    """
+    require("openvino")
+    return openvino_core()
 
 
 def has(library: str) -> bool:
@@ -116,8 +127,7 @@ def choose_precision(target: str, wanted: str) -> str:
 @lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
     """Whether OpenVINO says that this CPU multiplies bfloat16 natively."""
-    openvino = require("openvino")
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in cpu_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @lru_cache(maxsize=1)

