@@ -10,7 +10,7 @@ import torch
 from detector.errors import UserError
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
-from detector.training.widen import widen
+from detector.training.widen import deepen, widen
 
 NARROW = SlowFastConfig(
     num_frames=8, alpha=4, beta_inv=4, width=8, blocks=(1, 1, 2, 1), fast_input="gray", fast_half_resolution=True,
@@ -31,6 +31,15 @@ def settled(config: SlowFastConfig):
     return network.eval()
 
 
+def scores(*networks):
+    """What each says of the same two people."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (2, 8, 48, 48, 3), dtype=torch.uint8, generator=generator)
+    rois = torch.tensor([[0, 4, 4, 40, 44], [1, 10, 0, 30, 47.0]])
+    with torch.inference_mode():
+        return [network(frames, rois, activate=False) for network in networks]
+
+
 @pytest.mark.parametrize("width", [8, 12, 16, 20])
 @pytest.mark.parametrize("pathways", ["slowfast", "slow", "fast"])
 def test_widened_network_gives_the_same_scores(width, pathways):
@@ -38,13 +47,34 @@ def test_widened_network_gives_the_same_scores(width, pathways):
     wide = replace(narrow, width=width)
     before, after = settled(narrow), create_network(wide, seed=0).eval()
     after.load_state_dict(widen(before.state_dict(), narrow, wide))
-    generator = torch.Generator().manual_seed(0)
-    frames = torch.randint(0, 256, (2, 8, 48, 48, 3), dtype=torch.uint8, generator=generator)
-    rois = torch.tensor([[0, 4, 4, 40, 44], [1, 10, 0, 30, 47.0]])
-    with torch.inference_mode():
-        expected, got = before(frames, rois, activate=False), after(frames, rois, activate=False)
+    expected, got = scores(before, after)
     assert expected.std() > 0.01
     torch.testing.assert_close(got, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("pathways", ["slowfast", "slow", "fast"])
+def test_deepened_network_gives_the_same_scores_and_learns_in_its_new_blocks(pathways):
+    shallow = replace(NARROW, pathways=pathways)
+    deep = replace(shallow, blocks=(2, 1, 3, 3))
+    before, after = settled(shallow), create_network(deep, seed=0).eval()
+    after.load_state_dict(deepen(before.state_dict(), deep))
+    expected, got = scores(before, after)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+    after(torch.zeros(1, 8, 48, 48, 3, dtype=torch.uint8), torch.tensor([[0, 4, 4, 40, 44.0]])).sum().backward()
+    added = [p for n, p in after.named_parameters() if "_res2." in n and n.endswith("branch2.c_bn.weight")]
+    assert added
+    assert all(not p.any() and p.grad.any() for p in added)
+
+
+def test_a_network_that_differs_in_more_than_its_depth_is_refused():
+    values = settled(NARROW).state_dict()
+    for deep in (replace(NARROW, blocks=(1, 1, 1, 1)), replace(NARROW, blocks=(1, 1, 3, 1), num_classes=6),
+                 replace(NARROW, width=16)):
+        with pytest.raises(UserError, match="does not fit"):
+            deepen(values, deep)
+    with pytest.raises(UserError, match="does not fit"):
+        deepen({k: v for k, v in values.items() if "res0.branch2.a" not in k}, NARROW)
 
 
 def test_noise_parts_the_copies_and_other_networks_are_refused():

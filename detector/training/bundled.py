@@ -31,10 +31,10 @@ from detector.training.distributed import choose_device
 from detector.training.loop import train
 from detector.training.precision import autocast, native_bf16, without_slow_bf16
 from detector.training.recipe import Execution, Recipe
-from detector.training.widen import widen
+from detector.training.widen import deepen, widen
 
 BUNDLED_CONFIG = SlowFastConfig(
-    num_frames=16, alpha=4, beta_inv=4, width=24, blocks=(1, 1, 2, 1), fast_input="gray", fast_half_resolution=True,
+    num_frames=16, alpha=4, beta_inv=4, width=24, blocks=(1, 2, 3, 2), fast_input="gray", fast_half_resolution=True,
     num_classes=len(NAMES), dropout=0.2,
 )
 BUNDLED_RECIPE = Recipe(
@@ -131,11 +131,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def start_from(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a bundled network of this or a smaller width, for the present one."""
+    """Weights of a bundled network of this or a smaller width and depth, for the present one."""
     width = len(values["s1.pathway0_stem.conv.weight"])
-    if width == BUNDLED_CONFIG.width:
-        return values
-    return widen(values, replace(BUNDLED_CONFIG, width=width), BUNDLED_CONFIG, noise=0.1)
+    if width != BUNDLED_CONFIG.width:
+        values = widen(values, replace(BUNDLED_CONFIG, width=width), BUNDLED_CONFIG, noise=0.1)
+    return deepen(values, BUNDLED_CONFIG)
 
 
 def find_shards(folder: Path, held_out: bool) -> list[Path]:
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the bundled model on rendered people.")
     parser.add_argument("shards", type=Path, help="folder of detector.data.render_shards")
     parser.add_argument("folder", type=Path, help="of this run: checkpoints, log, curves")
-    parser.add_argument("--init", type=Path, help="start from this last.pt or model file, widened if narrower")
+    parser.add_argument("--init", type=Path, help="start from this last.pt or model file, grown if smaller")
     parser.add_argument("--max-shards", type=int, default=0, help="use only the first so many; 0: all")
     parser.add_argument("--validation", type=int, default=768, help="held-out clips of each validation; 0: all")
     parser.add_argument("--still", type=float, default=0.1, help="share of still people shown as one picture")

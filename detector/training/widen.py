@@ -1,7 +1,8 @@
-"""A wider network that computes what a narrower one of the same shape does, as a start for training.
+"""A wider or deeper network that computes what a smaller one of the same shape does, as a start for training.
 
 Net2WiderNet (Chen, Goodfellow, Shlens, ICLR 2016, arXiv:1511.05641): channels are repeated, and what reads a repeated
-channel weighs each copy by one over their number. A little noise lets the copies part in training.
+channel weighs each copy by one over their number. A little noise lets the copies part in training. A block added at a
+stage's end adds nothing to what passes it while the scale of its last normalisation is zero, as the paper starts all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from detector.errors import UserError
 from detector.slowfast.config import SlowFastConfig
+from detector.slowfast.network import create_network
 
 
 def widen(values: dict[str, Tensor], narrow: SlowFastConfig, wide: SlowFastConfig, noise: float = 0.0,
@@ -51,6 +53,29 @@ def widen(values: dict[str, Tensor], narrow: SlowFastConfig, wide: SlowFastConfi
             result = result + torch.randn(result.shape, generator=generator) * noise * result.std()
         out[name] = result.contiguous()
     return out
+
+
+def deepen(values: dict[str, Tensor], deep: SlowFastConfig, seed: int = 0) -> dict[str, Tensor]:
+    """The tensors of a network with more blocks in its stages that gives the same scores.
+
+    Args:
+        values: state dict of a network like `deep` with at most as many blocks in each stage.
+        deep: the network wanted.
+        seed: of the added blocks' weights.
+
+    Returns:
+        A state dict that fits a network of `deep`.
+
+    Raises:
+        UserError: something else than blocks at the stages' ends is missing or differs.
+    """
+    fresh = create_network(deep, seed=seed, zero_init=True).state_dict()
+    added = set(fresh) - set(values)
+    unfit = sorted(name for name in values if name not in fresh or fresh[name].shape != values[name].shape)
+    unfit += sorted(name for name in added if not re.match(r"s[2-5]\.pathway\d_res[1-9]\d*\.branch2\.", name))
+    if unfit:
+        raise UserError(f"deepen: {unfit[0]} does not fit; expected the same network with fewer blocks")
+    return {name: values.get(name, tensor).clone() for name, tensor in fresh.items()}
 
 
 def _widened(channels: int, narrow: SlowFastConfig, wide: SlowFastConfig) -> int:
