@@ -27,7 +27,7 @@ from engine_build.person_part import (
 )
 from engine_build.run_tensorrt import TensorRtPictures
 from tests import engine_build_fakes
-from tests.test_engine_build_person import PIXELS, SCORE, network_of, worst_differences
+from tests.test_engine_build_person import PIXELS, SCORE, assert_same_boxes, network_of
 from tests.test_engine_build_tensorrt import COMPUTE_CAPABILITIES, need_gpu
 
 MOBILENET, R50 = detection.fasterrcnn_mobilenet_v3_large_320_fpn, detection.fasterrcnn_resnet50_fpn_v2
@@ -158,11 +158,8 @@ def test_boxes_are_torchvisions_own_round_an_engine_on_a_gpu(gpu, exported, tmp_
         rgb = torch.from_numpy(drawn_picture(size_hw, seed)[..., ::-1].copy()).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
             expected = network([rgb])[0]
-        corners, scores, lost = worst_differences(expected, made.detect_all([rgb])[0])
         assert len(expected["boxes"]) >= 5
-        assert lost == 0
-        assert corners <= PIXELS
-        assert scores <= SCORE
+        assert_same_boxes(expected, made.detect_all([rgb])[0])
     made.close()
     made.close()
     assert gpu.detached
@@ -306,10 +303,6 @@ def test_boxes_on_a_gpu_are_torchvisions_own(tmp_path, builder, precision, targe
         with torch.inference_mode():
             expected = network([rgb])[0]
         for _ in range(12):  # the last ones replay a graph
-            found = {key: value.cpu() for key, value in made.detect_all([rgb])[0].items()}
-            corners, scores, lost = worst_differences(expected, found)
-            assert lost == 0
-            assert corners <= PIXELS
-            assert scores <= SCORE
+            assert_same_boxes(expected, {key: value.cpu() for key, value in made.detect_all([rgb])[0].items()})
     made.close()
     made.close()
