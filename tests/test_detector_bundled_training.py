@@ -14,7 +14,14 @@ from detector.data.render_shards import RenderedClips, load_shards, write_shard
 from detector.data.render_tubes import NAMES, POSES, TubeRecipe
 from detector.errors import run_command
 from detector.training import bundled
-from detector.training.bundled import StillsToo, average_precision, metrics_on_renders, pose_and_hands_loss
+from detector.training.bundled import (
+    SharedFrames,
+    StillsToo,
+    average_precision,
+    metrics_on_renders,
+    pose_and_hands_loss,
+    score_clips,
+)
 
 
 @pytest.fixture
@@ -65,6 +72,34 @@ def test_still_people_are_sometimes_one_picture_and_walkers_never(shard_folder):
         same = bool((frames == frames[8]).all())
         assert same == (i < 3)
         assert np.array_equal(frames[8], clips[i][0][8])
+
+
+class Middles(torch.nn.Module):
+    """Says of each person the mean of the box, as RoIAlign would see it."""
+
+    def __init__(self):
+        super().__init__()
+        self.anything = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, frames, rois):
+        boxes = rois.round().int()
+        return torch.stack([frames[i, :, y1:y2, x1:x2].float().mean() for i, x1, y1, x2, y2 in boxes.tolist()])[:, None]
+
+
+def test_people_in_one_frame_are_found_where_their_boxes_are(shard_folder):
+    clips = RenderedClips(load_shards([render_shards.shard_path(shard_folder, 0, False)]), augment=False)
+    frames, boxes, targets = SharedFrames(clips, 2)[3]
+    size = clips.shards.size
+    assert frames.shape == (16, 2 * size, 2 * size, 3)
+    assert (boxes.shape, targets.shape) == ((4, 4), (4, len(NAMES)))
+    own, own_box, own_target = clips[3]
+    assert np.array_equal(frames[:, :size, :size], own)
+    assert np.array_equal(boxes[0], own_box[0])
+    assert np.array_equal(targets[0], own_target[0])
+    alone, shared = score_clips(Middles(), clips.shards), score_clips(Middles(), clips.shards, per_side=2)
+    assert (len(alone), len(shared)) == (6, 4)
+    np.testing.assert_allclose(shared, alone[:4], atol=0.5)
+    assert np.ptp(alone) > 1
 
 
 def test_a_tiny_run_trains_saves_and_goes_on(shard_folder, tmp_path, monkeypatch):

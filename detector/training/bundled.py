@@ -12,6 +12,7 @@ command.
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from detector.labels import LabelMap, load_labels
 from detector.model_file import is_action_model_file, read_action_model
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
+from detector.training.batches import ClipDataset, Item
 from detector.training.distributed import choose_device
 from detector.training.loop import train
 from detector.training.precision import autocast, native_bf16, without_slow_bf16
@@ -83,15 +85,64 @@ class StillsToo:
         return frames, boxes, targets
 
 
+def side_by_side(frames: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Square clips of one person each as one clip of all of them, in rows of as many as there are rows.
+
+    Args:
+        frames: (n * n, T, S, S, 3) uint8.
+        boxes: (n * n, 4) pixels of each clip.
+
+    Returns:
+        (T, n * S, n * S, 3) uint8, and the boxes in its pixels.
+    """
+    count, t, size = frames.shape[:3]
+    n = math.isqrt(count)
+    places = np.stack([np.arange(count) % n, np.arange(count) // n], 1) * size
+    rows = frames.reshape(n, n, t, size, size, 3).transpose(2, 0, 3, 1, 4, 5)
+    return rows.reshape(t, n * size, n * size, 3), (boxes + np.tile(places, 2)).astype(np.float32)
+
+
+class SharedFrames:
+    """Clips of several people in one frame, who are cut out by RoIAlign, as where a network sees whole frames.
+
+    Trains the rival of the tubes, to choose between the two by measuring. Each clip comes with others, drawn at random.
+    """
+
+    def __init__(self, clips: ClipDataset, per_side: int) -> None:
+        self.clips, self.per_side = clips, per_side
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Item:
+        company = np.random.randint(len(self.clips), size=self.per_side**2 - 1).tolist()
+        frames, boxes, targets = zip(*(self.clips[i] for i in (index, *company)))
+        joined, places = side_by_side(np.stack(frames), np.concatenate(boxes))
+        return joined, places, np.concatenate(targets)
+
+
 @torch.inference_mode()
-def score_clips(network: nn.Module, shards: Shards, batch: int = 64, limit: int = 0) -> np.ndarray:
-    """(N, A) float32 scores of rendered clips; the first `limit` of them if given."""
-    count = min(len(shards), limit or len(shards))
+def score_clips(
+    network: nn.Module, shards: Shards, batch: int = 64, limit: int = 0, per_side: int = 1
+) -> np.ndarray:
+    """(N, A) float32 scores of rendered clips; the first `limit` of them if given.
+
+    `per_side` of more than 1 shows so many times so many clips as one frame; those that fill no frame are left out.
+    """
+    together = per_side**2
+    count = min(len(shards), limit or len(shards)) // together * together
+    batch = max(batch // together, 1) * together
     scores = []
     for start in range(0, count, batch):
         rows = range(start, min(start + batch, count))
-        frames = torch.from_numpy(np.stack([shards.frames(i) for i in rows]))
-        rois = torch.from_numpy(np.column_stack([np.arange(len(rows)), shards.boxes[list(rows)]]).astype(np.float32))
+        parts = [
+            side_by_side(np.stack([shards.frames(i) for i in group]), shards.boxes[list(group)])
+            for group in (rows[i : i + together] for i in range(0, len(rows), together))
+        ]
+        frames = torch.from_numpy(np.stack([clip for clip, _ in parts]))
+        owners = np.repeat(np.arange(len(parts)), together)
+        boxes = np.concatenate([boxes for _, boxes in parts])
+        rois = torch.from_numpy(np.column_stack([owners, boxes]).astype(np.float32))
         device = next(network.parameters()).device
         with autocast("bf16" if native_bf16(device) else "fp32", device):
             scores.append(network(frames.to(device), rois.to(device)).float().cpu().numpy())
@@ -116,9 +167,9 @@ def metrics_on_renders(scores: np.ndarray, targets: np.ndarray) -> dict[str, flo
             "mAP": float(np.nanmean(aps))}
 
 
-def validate(network: nn.Module, shards: Shards, limit: int = 0) -> dict[str, float]:
+def validate(network: nn.Module, shards: Shards, limit: int = 0, per_side: int = 1) -> dict[str, float]:
     """`metrics_on_renders` of the first `limit` clips (0: all)."""
-    scores = score_clips(network, shards, limit=limit)
+    scores = score_clips(network, shards, limit=limit, per_side=per_side)
     return metrics_on_renders(scores, shards.targets[: len(scores)])
 
 
@@ -161,6 +212,8 @@ def main() -> None:
     parser.add_argument("--max-shards", type=int, default=0, help="use only the first so many; 0: all")
     parser.add_argument("--validation", type=int, default=768, help="held-out clips of each validation; 0: all")
     parser.add_argument("--still", type=float, default=0.1, help="share of still people shown as one picture")
+    parser.add_argument("--per-side", type=int, default=1, metavar="N",
+                        help="show N x N people in one frame, cut out by RoIAlign, to compare with tubes; 1: tubes")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="change the recipe")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0)
@@ -173,14 +226,16 @@ def main() -> None:
     network = create_network(BUNDLED_CONFIG, seed=recipe.seed, zero_init=False)
     if args.init:
         network.load_state_dict(start_from(read_weights(args.init)))
-    dataset = StillsToo(RenderedClips(shards), args.still, TubeRecipe().sampling.key_index)
+    dataset: ClipDataset = StillsToo(RenderedClips(shards), args.still, TubeRecipe().sampling.key_index)
+    if args.per_side > 1:
+        dataset = SharedFrames(dataset, args.per_side)
     execution = Execution(device=args.device, workers=args.workers, threads=args.threads, channels_last=True,
                           progress=False, checkpoint_every=100, log_every=25)
     print(f"{len(shards)} clips of {len(paths)} shards; {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M")
     if not recipe.steps:
         recipe = replace(recipe, steps=recipe.total_steps(len(dataset)))
     train(network, dataset, recipe, args.folder, execution=execution, loss=pose_and_hands_loss,
-          validate=lambda n: validate(n, validation, args.validation))
+          validate=lambda n: validate(n, validation, args.validation, args.per_side))
 
 
 if __name__ == "__main__":
