@@ -162,7 +162,9 @@ def _build_files(job: Job, folder: Path) -> dict[str, Any]:
     if job.target == "openvino":
         from engine_build import run_openvino
 
-        converted = run_openvino.convert_trunk(job.network, job.clip_shape, paired_stem=job.precision != "fp32")
+        converted = run_openvino.convert_trunk(
+            job.network, job.clip_shape, paired_stem=job.precision != "fp32", split_wide=job.precision == "bf16"
+        )
         if job.precision == "int8":
             from engine_build.quantize import quantize_openvino
 

@@ -15,7 +15,7 @@ from typing import Any
 
 SCHEMA = 1
 # Raise it when the graph that is built from the same network changes (its inputs, layout or rewrites).
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 
 
 @dataclass(frozen=True)

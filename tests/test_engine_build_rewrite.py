@@ -10,8 +10,9 @@ from torch import nn
 
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import ActionNetwork, create_network
+from engine_build import rewrite
 from engine_build.graphs import TrunkGraph, fold_batch_norms
-from engine_build.rewrite import PairedStem, pair_fast_stem, to_2d
+from engine_build.rewrite import PairedStem, SplitConv, pair_fast_stem, split_wide_temporal, to_2d
 
 
 def network_with_statistics(**more) -> ActionNetwork:
@@ -83,3 +84,29 @@ def test_a_network_with_a_paired_stem_is_the_same_network(more):
         pair_fast_stem(graph.network)
         assert any(isinstance(m, PairedStem) for m in graph.modules()) is (more.get("pathways") != "slow")
         assert_same(graph(frames(2)), expected)
+
+
+@pytest.mark.parametrize("more", VARIANTS, ids=str)
+def test_a_network_whose_wide_convolutions_are_split_is_the_same_network(more, monkeypatch):
+    monkeypatch.setattr(rewrite, "WIDE_CHANNELS", 128)
+    monkeypatch.setattr(rewrite, "PART_CHANNELS", 32)
+    network = network_with_statistics(**more)
+    with torch.inference_mode():
+        expected = network.forward_trunk(frames(2))
+        graph = TrunkGraph(network)
+        split_wide_temporal(graph.network)
+        split = [m for m in graph.modules() if isinstance(m, SplitConv)]
+        assert split
+        assert all(part.in_channels == 32 for m in split for part in m.parts)
+        assert_same(graph(frames(2)), expected)
+
+
+def test_only_wide_temporal_convolutions_are_split():
+    network = nn.ModuleDict({
+        "wide": nn.Conv3d(2048, 4, (3, 1, 1), padding=(1, 0, 0)), "pointwise": nn.Conv3d(2048, 4, 1),
+        "spatial": nn.Conv3d(2048, 2, (3, 3, 3)), "narrow": nn.Conv3d(1024, 4, (3, 1, 1)),
+        "odd": nn.Conv3d(2050, 4, (3, 1, 1)),
+    })
+    split_wide_temporal(network)
+    assert [name for name, m in network.items() if isinstance(m, SplitConv)] == ["wide"]
+    assert [tuple(part.weight.shape) for part in network["wide"].parts] == [(4, 512, 3, 1, 1)] * 4
