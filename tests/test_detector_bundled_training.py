@@ -13,7 +13,7 @@ from detector.data import render_shards
 from detector.data.render_shards import RenderedClips, load_shards, write_shard
 from detector.data.render_tubes import NAMES, POSES, TubeRecipe
 from detector.errors import run_command
-from detector.training import bundled
+from detector.training import bundled, bundled_average
 from detector.training.bundled import (
     SharedFrames,
     StillsToo,
@@ -119,3 +119,33 @@ def test_a_folder_without_shards_names_the_command(tmp_path, monkeypatch, capsys
     monkeypatch.setattr("sys.argv", ["bundled", str(tmp_path), str(tmp_path / "run")])
     assert run_command(bundled.main) == 2
     assert "python -m detector.data.render_shards" in capsys.readouterr().err
+
+
+def test_several_runs_become_their_mean_with_statistics_of_its_own(shard_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled_average, "BATCH", 4)
+    runs = []
+    for seed in (1, 2):
+        runs.append(str(tmp_path / str(seed)))
+        monkeypatch.setattr("sys.argv", ["bundled", str(shard_folder), runs[-1], "--threads", "1", "--set", "steps=1",
+                                         "batch=4", "validate_every=0", f"seed={seed}"])
+        assert run_command(bundled.main) == 0
+    argv = ["bundled_average", str(shard_folder), *runs, "--output", str(tmp_path / "mean"), "--clips", "4"]
+    monkeypatch.setattr("sys.argv", argv)
+    assert run_command(bundled_average.main) == 0
+    first, second, mean = (bundled.read_weights(tmp_path / name / "last.pt") for name in ("1", "2", "mean"))
+    assert mean.keys() == first.keys()
+    for name, value in mean.items():
+        halfway = (first[name].double() + second[name].double()) / 2
+        if "running_" in name:
+            assert torch.isfinite(value).all()
+        elif value.is_floating_point():
+            torch.testing.assert_close(value.double(), halfway, atol=1e-6, rtol=1e-5)
+    seen = "s1.pathway0_stem.bn.running_mean"
+    assert seen in mean
+    assert not torch.allclose(mean[seen], (first[seen] + second[seen]) / 2, rtol=1e-3)
+
+
+def test_frames_of_no_people_are_refused(shard_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bundled", str(shard_folder), str(tmp_path / "run"), "--per-side", "0"])
+    assert run_command(bundled.main) == 2
+    assert "--per-side 0: expected at least 1" in capsys.readouterr().err

@@ -219,6 +219,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
+    if args.per_side < 1:
+        raise UserError(f"--per-side {args.per_side}: expected at least 1")
     recipe = without_slow_bf16(BUNDLED_RECIPE.with_numbers(args.set), args.set, choose_device(args.device))
     paths = find_shards(args.shards, held_out=False)
     shards = load_shards(paths[: args.max_shards or None])
