@@ -121,10 +121,8 @@ class OpenVinoPictures:
             path: of the `.xml`.
             precision: `fp32`, `bf16` or `int8`.
         """
-        core = targets.cpu_core()
         self.description, self.device = f"openvino {precision}", torch.device("cpu")
-        self._model: Any = core.read_model(str(path))
-        self._core: Any = core
+        self._model: Any = targets.cpu_core().read_model(str(path))
         self._precision = precision
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
@@ -137,13 +135,13 @@ class OpenVinoPictures:
     def close(self) -> None:
         """Free the compiled graphs. May be called twice."""
         self._requests.clear()
-        self._model = self._core = None
+        self._model = None
 
     def _request(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._requests:
             model = self._model.clone()
             model.reshape(list(shape))
-            self._requests[shape] = compile_cpu(self._core, model, self._precision).create_infer_request()
+            self._requests[shape] = compile_cpu(model, self._precision).create_infer_request()
             if len(self._requests) > MAX_SIZES:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shape)

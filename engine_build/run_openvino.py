@@ -18,7 +18,7 @@ from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.graphs import HeadGraph, TrunkGraph, trace
 from engine_build.rewrite import pair_fast_stem, split_wide_temporal
-from engine_build.targets import cpu_core, require
+from engine_build.targets import cpu_core, cpu_has_bf16, require
 
 FILE = "trunk.xml"
 # Compiled batches that stay in memory; each holds its own copy of the packed weights.
@@ -86,10 +86,9 @@ class OpenVinoEngine:
         self.clip_shape = tuple(clip_shape)
         self._precision = precision
         self._head: Any = HeadGraph(network)
-        self._core: Any = cpu_core()
         self._requests: OrderedDict[int, Any] = OrderedDict()
         try:
-            self._model: Any = self._core.read_model(str(path))
+            self._model: Any = cpu_core().read_model(str(path))
         except RuntimeError as error:
             raise UserError(f"openvino cannot read {path} ({_last_line(error)}); delete it and build again") from error
         self._request(1)
@@ -119,7 +118,7 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Free the compiled graphs."""
         self._requests.clear()
-        self._model = self._core = self._head = None
+        self._model = self._head = None
 
     def _request(self, batch: int) -> Any:
         if batch in self._requests:
@@ -127,18 +126,17 @@ class OpenVinoEngine:
             return self._requests[batch]
         model = self._model.clone()
         model.reshape([batch, *self.clip_shape])
-        compiled = compile_cpu(self._core, model, self._precision)
+        compiled = compile_cpu(model, self._precision)
         self._requests[batch] = compiled.create_infer_request()
         if len(self._requests) > MAX_BATCHES:
             self._requests.popitem(last=False)
         return self._requests[batch]
 
 
-def compile_cpu(core: Any, model: Any, precision: str) -> Any:
+def compile_cpu(model: Any, precision: str) -> Any:
     """Compile a model with fixed shapes for the CPU.
 
     Args:
-        core: `openvino.Core`.
         model: `openvino.Model`.
         precision: `fp32`, `bf16` or `int8`.
 
@@ -146,15 +144,13 @@ def compile_cpu(core: Any, model: Any, precision: str) -> Any:
         UserError: OpenVINO refuses it.
     """
     # In an int8 graph this decides what runs between the quantised layers.
-    hint = "f32" if precision == "fp32" else _best_float(core)
+    hint = "bf16" if precision != "fp32" and cpu_has_bf16() else "f32"
     try:
-        return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"})
+        return cpu_core().compile_model(
+            model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        )
     except RuntimeError as error:
         raise UserError(f"openvino cannot compile the graph ({_last_line(error)}); run with --target torch") from error
-
-
-def _best_float(core: Any) -> str:
-    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 def _last_line(error: BaseException) -> str:
