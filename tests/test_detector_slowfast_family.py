@@ -156,3 +156,12 @@ def test_inspect_says_what_a_file_holds(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "every tensor used" in out
     assert "num_classes            5" in out
+
+
+def test_inspect_reads_a_model_file_of_this_program(capsys):
+    from detector.weights import bundled_path
+
+    assert main(["inspect", str(bundled_path())]) == 0
+    out = capsys.readouterr().out
+    assert "every tensor used" in out
+    assert "num_classes            14" in out

@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     listing = commands.add_parser("list", help="the paper's networks: numbers, parameters, GFLOPs here and there")
     listing.add_argument("names", nargs="*", help="only these (all of them without)")
     reading = commands.add_parser("inspect", help="what network a weights file holds")
-    reading.add_argument("path", help="a weights file: Caffe2, PyTorch or PyTorchVideo")
+    reading.add_argument("path", help="a weights file: Caffe2, PyTorch, PyTorchVideo or one's own model.pt")
     options = parser.parse_args(argv)
     if options.command == "list":
         rows = [find_paper_network(name) for name in options.names] or list(paper_networks())
@@ -67,9 +67,10 @@ def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
 
 
 def _inspect(path: str) -> None:
+    from detector.model_file import is_action_model_file, read_action_model
     from detector.slowfast.checkpoints import load_network
 
-    network = load_network(path)
+    network = read_action_model(path)[1] if is_action_model_file(path) else load_network(path)
     count = sum(p.numel() for p in network.parameters())
     print(f"{path}: {count / 1e6:.2f} M parameters, every tensor used")
     for name, value in vars(network.config).items():
