@@ -25,18 +25,18 @@ from detector.data.render_poses import (
 )
 
 
-def act_walk(rng: np.random.Generator) -> Act:
-    """Walk 0.5 to 2 m/s; arms swing, or are busy."""
+def act_walk(rng: np.random.Generator, stroll: bool = False) -> Act:
+    """Walk 0.5 to 2 m/s; arms swing, or are busy. A stroll has slower and shorter steps."""
     u = rng.uniform
-    rate = u(0.6, 1.35)  # also of videos played too fast
-    swing = u(16, 32) * DEG
+    rate = u(0.6, 1.35) * (0.85 if stroll else 1)  # also of videos played too fast
+    swing = u(16, 32) * DEG * (0.65 if stroll else 1)
     speed = 4 * 0.84 * np.sin(swing) * rate * u(0.85, 1.1)
     busy = rng.random() < 0.4
     arms = arms_pose(rng) if busy else pose(**both(arm=u(-5, 8), lift=u(2, 12), elbow=u(5, 35)))
     arm_swing = (u(0, 6) if busy else u(10, 38)) * DEG
     base = arms + pose(pitch=u(-2, 8), bend=u(-2, 14), nod=u(-10, 30), turn=u(-20, 20))
     life, phase, turn = small_life(rng, 0.0), u(0, 1), rng.normal(0, 0.12)
-    knee_lift = u(45, 65) * DEG
+    knee_lift = u(45, 65) * DEG * (0.75 if stroll else 1)
 
     def curve(t: np.ndarray) -> Poses:
         p = base + 0.5 * life(t)

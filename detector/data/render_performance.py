@@ -10,19 +10,25 @@ from scipy.spatial.transform import Rotation
 from detector.data import render_mocap
 from detector.data.render_act import Act, between, mirrored
 from detector.data.render_act_moving import act_get_up_prone
+from detector.data.render_act_street import act_stand_step, act_walk_bend, act_walk_stroll
 from detector.data.render_body import Motion, motion_of_poses, rotation_about
 from detector.data.render_motion import ACTS, with_hands
 
 
 @dataclass(frozen=True)
 class Performance:
-    """An act on its way into a scene: the motion at the clip's moments, and what it is called."""
+    """An act on its way into a scene: the motion at the clip's moments, and what it is called.
+
+    Attributes:
+        act: what was performed, for others to do alike; None for a recording.
+    """
 
     motion: Motion
     pose: str
     extra: tuple[str, ...]
     props: tuple[str, ...]
     variant: str
+    act: Act | None = None
 
 
 # Styles that training never sees; with the recordings of `render_mocap.HELD_OUT` they are half of validation.
@@ -34,8 +40,14 @@ HELD_OUT_VARIANTS = (
 BETWEEN_STYLES = ("bend/bow (at the waist)", "crouch/kneel", "dance", "sit")
 
 
-def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator, held_out: bool) -> Performance:
-    """Draw one way of doing a pose action at those seconds (T,)."""
+def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator, held_out: bool,
+                       street: bool = False) -> Performance:
+    """Draw one way of doing a pose action at those seconds (T,).
+
+    Args:
+        held_out: a way that is kept for validation.
+        street: walk and stand also as people do in streets.
+    """
     clips = [c for c in render_mocap.CLIPS if c[1] == pose and (c[0] in render_mocap.HELD_OUT) == held_out]
     if clips and rng.random() < (0.5 if held_out else 0.3):
         return _recorded(clips[rng.integers(len(clips))], seconds, rng)
@@ -47,6 +59,8 @@ def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator,
             break
     if not held_out:
         act = _another_style(act, rng)
+    if street:
+        act = _street_style(act, rng)
     if pose in ("stand", "sit") and rng.random() < 0.42:
         act = with_hands(act, str(rng.choice(["hand wave", "hand clap"])), rng)
     if rng.random() < 0.5:
@@ -54,7 +68,7 @@ def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator,
     poses = act.curve(seconds)
     if pose in ("stand", "walk", "run/jog", "sit") and rng.random() < 0.12:
         poses = _change_of_mind(poses, seconds, pose, rng)
-    return Performance(motion_of_poses(poses), act.pose, act.extra, act.props, act.variant)
+    return Performance(motion_of_poses(poses), act.pose, act.extra, act.props, act.variant, act)
 
 
 def _another_style(act: Act, rng: np.random.Generator) -> Act:
@@ -65,6 +79,15 @@ def _another_style(act: Act, rng: np.random.Generator) -> Act:
             return between(act, mirrored(other) if rng.random() < 0.5 else other, rng.uniform(0.2, 0.8))
     if act.pose == "get up" and rng.random() < 0.25:
         return act_get_up_prone(rng)
+    return act
+
+
+def _street_style(act: Act, rng: np.random.Generator) -> Act:
+    """Now and then walking and standing as in streets."""
+    if act.pose == "walk" and rng.random() < 0.5:
+        return act_walk_bend(rng) if rng.random() < 0.6 else act_walk_stroll(rng)
+    if act.pose == "stand" and rng.random() < 0.35:
+        return act_stand_step(rng)
     return act
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from detector.data.render_body import forward, sample_body, sample_colour
+from detector.data.render_act_moving import act_walk
+from detector.data.render_act_street import beside
+from detector.data.render_body import COLUMN, forward, motion_of_poses, sample_body, sample_colour
 from detector.data.render_performance import Performance, sample_performance
 from detector.data.render_scene import (
     EMPTY_MESH,
@@ -98,6 +100,31 @@ def _others(count: int, seconds: np.ndarray, rng: np.random.Generator) -> list[A
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 3.5)
         actors.append(Actor(body, _place(points, rng.uniform(0, 6.3), distance * np.cos(angle),
                                          distance * np.sin(angle))))
+    return actors
+
+
+def _company(show: Performance, seconds: np.ndarray, rng: np.random.Generator) -> list[Actor]:
+    """People who belong with someone walking or standing: walk alongside, stand close by, cross close by."""
+    if show.pose not in ("walk", "stand") or rng.random() > 0.45:
+        return []
+    actors = []
+    if rng.random() < 0.65:
+        body = sample_body(rng)
+        if show.act is not None and show.pose == "walk":
+            points, _ = forward(body, motion_of_poses(beside(show.act.curve, rng)(seconds)))
+            actors.append(Actor(body, points))
+        else:
+            points, _ = forward(body, sample_performance("stand", seconds, rng, False, street=True).motion)
+            angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 1.1)
+            actors.append(Actor(body, _place(points, rng.uniform(0, 6.3), distance * np.cos(angle),
+                                             distance * np.sin(angle))))
+    if rng.random() < 0.55:
+        body, act = sample_body(rng), act_walk(rng)
+        points, _ = forward(body, motion_of_poses(act.curve(seconds)))
+        yaw, near = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1]) * rng.uniform(0.45, 1.2)
+        met = float(act.curve(rng.uniform(-1.2, 1.2, 1))[0, COLUMN["x"]])
+        c, s = np.cos(yaw), np.sin(yaw)
+        actors.append(Actor(body, _place(points, yaw, near * s - met * c, near * c + met * s)))
     return actors
 
 
@@ -271,7 +298,7 @@ def render_tube(seed: tuple[int, ...], recipe: TubeRecipe) -> TubeClip:
     key = recipe.sampling.key_index
     seconds = source_seconds(recipe.sampling, rng)
     pose = str(rng.choice(POSES, p=SHARES / SHARES.sum()))
-    show = sample_performance(pose, seconds, rng, recipe.held_out)
+    show = sample_performance(pose, seconds, rng, recipe.held_out, street=not recipe.held_out)
     body, yaw = sample_body(rng), 0.0
     points, joints = forward(body, show.motion)
     mesh, lift = _furniture(show.props, joints[key, 0], points, yaw, rng)
@@ -280,6 +307,8 @@ def render_tube(seed: tuple[int, ...], recipe: TubeRecipe) -> TubeClip:
     centre = points[key].mean(0)
     camera = sample_camera(centre, rng)
     others = _others(int(rng.choice(4, p=[0.64, 0.24, 0.08, 0.04])), seconds, rng)
+    if not recipe.held_out:
+        others += _company(show, seconds, rng)
     if "barbell" in show.props:
         mesh = mesh + _barbell(joints[key], rng)
     extents = cone_extents(target, camera)
