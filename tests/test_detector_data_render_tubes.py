@@ -130,9 +130,10 @@ def test_people_behind_others_carry_no_label():
     assert len(visible_labels([(5.0, [near]), (4.0, [far])])) == 1  # now the other one is behind
 
 
-def test_the_command_writes_a_video_and_ava_rows(tmp_path, monkeypatch):
+@pytest.mark.parametrize("seconds", ["0.6", "3"])
+def test_the_command_writes_a_video_and_ava_rows(seconds, tmp_path, monkeypatch):
     path = tmp_path / "street.mp4"
-    argv = ["render", str(path), "--seconds", "3", "--people", "2", "--fps", "5", "--size", "160x96", "--seed", "4"]
+    argv = ["render", str(path), "--seconds", seconds, "--people", "2", "--fps", "5", "--size", "160x96", "--seed", "4"]
     monkeypatch.setattr("sys.argv", argv)
     assert run_command(main) == 0
     assert path.stat().st_size > 500
@@ -144,8 +145,12 @@ def test_the_command_writes_a_video_and_ava_rows(tmp_path, monkeypatch):
         assert all(0 <= float(v) <= 1 for v in row[2:6])
 
 
-@pytest.mark.parametrize("bad", [["--people", "7"], ["--size", "161x96"], ["--size", "big"]])
+@pytest.mark.parametrize("bad", [
+    ["--people", "7"], ["--size", "161x96"], ["--size", "big"], ["--seconds", "0"], ["--seconds", "-3"], ["--fps", "0"],
+])
 def test_wrong_numbers_end_with_one_line(bad, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["render", str(tmp_path / "x.mp4"), *bad])
     assert run_command(main) == 2
-    assert capsys.readouterr().err.startswith("error: " + bad[0])
+    line = capsys.readouterr().err
+    assert line.startswith("error: --")
+    assert bad[0] in line

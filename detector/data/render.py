@@ -169,7 +169,7 @@ def sample_roles(count: int, seconds: float, camera_yaw: float, spread: float, r
     roles = []
     for i in range(count):
         parts, start = [], 0.0
-        while start < seconds - 1:
+        while not parts or start < seconds - 1:
             end = min(start + rng.uniform(3, 6), seconds)
             end = seconds if seconds - end < 2 else end
             parts.append(Part(start, end, sample_act(str(rng.choice(list(ACTS))), rng)))
@@ -273,6 +273,8 @@ def main() -> None:
     args = parser.parse_args()
     if not 0 <= args.people <= 6:
         raise UserError(f"--people: got {args.people}, expected 0 to 6")
+    if args.seconds * args.fps < 1:
+        raise UserError(f"--seconds {args.seconds:g} at --fps {args.fps}: no frame; give at least 1 of each")
     w, _, h = args.size.partition("x")
     if not (w.isdigit() and h.isdigit() and int(w) % 2 == int(h) % 2 == 0):
         raise UserError(f"--size: got {args.size}, expected even WIDTHxHEIGHT such as 960x540")

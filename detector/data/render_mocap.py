@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.render_body import Motion, rotation_about
+from detector.data.render_raster import RENDERER_MISSING
+from detector.errors import UserError
 
 # File, AVA action, seconds of the recording that may be the key frame (None: any), loops.
 CLIPS: tuple[tuple[str, str, tuple[float, float] | None, bool], ...] = (
@@ -56,8 +58,10 @@ def _matrix(wxyz: np.ndarray) -> np.ndarray:
 @cache
 def load_recording(name: str) -> Recording:
     """Read one clip of the installed `pybullet_data`."""
-    import pybullet_data  # type: ignore[import-not-found]
-
+    try:
+        import pybullet_data  # type: ignore[import-not-found]
+    except ImportError:
+        raise UserError(RENDERER_MISSING) from None
     path = Path(pybullet_data.getDataPath()) / "data" / "motions" / f"humanoid3d_{name}.txt"
     frames = np.array(json.loads(path.read_text(encoding="utf-8"))["Frames"])
     rotations = np.empty((len(frames), 13, 3, 3))

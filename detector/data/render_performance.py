@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from detector.data import render_mocap
 from detector.data.render_act import Act, between, mirrored
@@ -114,6 +113,8 @@ def _recorded(clip: tuple, seconds: np.ndarray, rng: np.random.Generator) -> Per
 
 def _exaggerated(motion: Motion, factor: float) -> Motion:
     """The same movement larger or smaller: each joint's turn from its mean pose times a factor, the root's kept."""
+    from scipy.spatial.transform import Rotation
+
     out = motion.rotations.copy()
     for joint in range(1, motion.rotations.shape[1]):
         mean = Rotation.from_matrix(motion.rotations[:, joint]).mean()

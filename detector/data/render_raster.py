@@ -9,7 +9,22 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from detector.errors import UserError
+
+RENDERER_MISSING = "rendering needs numba, pybullet and scipy; run: pip install 'slowfast-live[render]'"
+
+try:
+    from numba import njit
+except ImportError:
+
+    def njit(**_):  # type: ignore[no-redef]
+        """Stand in for numba where it is missing: drawing says how to get it; what draws nothing still works."""
+
+        def refuse(*_):
+            raise UserError(RENDERER_MISSING)
+
+        return lambda _: refuse
 
 
 @njit(cache=True, fastmath=True)
