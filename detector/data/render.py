@@ -168,7 +168,8 @@ def sample_roles(count: int, seconds: float, camera_yaw: float, spread: float, r
     """Draw people and what each does in turn."""
     roles = []
     for i in range(count):
-        parts, start = [], 0.0
+        parts: list[Part] = []
+        start = 0.0
         while not parts or start < seconds - 1:
             end = min(start + rng.uniform(3, 6), seconds)
             end = seconds if seconds - end < 2 else end

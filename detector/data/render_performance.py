@@ -9,6 +9,7 @@ import numpy as np
 from detector.data import render_mocap
 from detector.data.render_act import Act, between, mirrored
 from detector.data.render_act_moving import act_get_up_prone
+from detector.data.render_act_room import room_style
 from detector.data.render_act_street import act_stand_step, act_walk_bend, act_walk_stroll
 from detector.data.render_body import Motion, motion_of_poses, rotation_about
 from detector.data.render_motion import ACTS, with_hands
@@ -45,7 +46,8 @@ def sample_performance(pose: str, seconds: np.ndarray, rng: np.random.Generator,
 
     Args:
         held_out: a way that is kept for validation.
-        street: walk and stand also as people do in streets.
+        street: draw also the styles of `render_act_street` and `render_act_room`, made for training after validation's
+            clips were fixed.
     """
     clips = [c for c in render_mocap.CLIPS if c[1] == pose and (c[0] in render_mocap.HELD_OUT) == held_out]
     if clips and rng.random() < (0.5 if held_out else 0.3):
@@ -82,12 +84,12 @@ def _another_style(act: Act, rng: np.random.Generator) -> Act:
 
 
 def _street_style(act: Act, rng: np.random.Generator) -> Act:
-    """Now and then walking and standing as in streets."""
+    """Now and then walking and standing as in streets, and what is done before and after something else."""
     if act.pose == "walk" and rng.random() < 0.5:
         return act_walk_bend(rng) if rng.random() < 0.6 else act_walk_stroll(rng)
     if act.pose == "stand" and rng.random() < 0.35:
         return act_stand_step(rng)
-    return act
+    return room_style(act, rng)
 
 
 def _change_of_mind(poses: np.ndarray, seconds: np.ndarray, pose: str, rng: np.random.Generator) -> np.ndarray:

@@ -24,6 +24,7 @@ from detector.data.render_scene import (
     box_mesh,
     cone_extents,
     draw_scene,
+    look_at,
     sample_background,
     sample_camera,
     sample_chair,
@@ -269,6 +270,8 @@ def _visible(extent: np.ndarray, show: Performance, rng: np.random.Generator) ->
     kind = rng.random()
     if show.extra and kind < 0.35:  # someone before a webcam
         edge[3] = extent[3] - h * (rng.uniform(0.2, 0.4) if show.pose == "sit" else rng.uniform(0.3, 0.65))
+    elif show.variant == "along" and kind < 0.6:  # from the waist up
+        edge[3] = extent[3] - h * rng.uniform(0.3, 0.65)
     elif kind < (0.28 if show.pose == "run/jog" else 0.12):  # legs below the picture
         edge[3] = extent[3] - h * rng.uniform(0.08, 0.6)
     elif kind < 0.14:
@@ -305,7 +308,7 @@ def render_tube(seed: tuple[int, ...], recipe: TubeRecipe) -> TubeClip:
     points = points + np.array([0, lift, 0])
     target = Actor(body, points)
     centre = points[key].mean(0)
-    camera = sample_camera(centre, rng)
+    camera = _camera_ahead(centre, rng) if show.variant == "along" else sample_camera(centre, rng)
     others = _others(int(rng.choice(4, p=[0.64, 0.24, 0.08, 0.04])), seconds, rng)
     if not recipe.held_out:
         others += _company(show, seconds, rng)
@@ -318,6 +321,12 @@ def render_tube(seed: tuple[int, ...], recipe: TubeRecipe) -> TubeClip:
     targets[[NAMES.index(name) for name in (show.pose, *show.extra)]] = 1
     assert frames.shape == (t, size, size, 3)
     return TubeClip(frames, tube_box.astype(np.float32), targets, f"{show.pose}:{show.variant}", height)
+
+
+def _camera_ahead(centre: np.ndarray, rng: np.random.Generator) -> Camera:
+    """A camera that goes before someone who runs, or behind."""
+    azimuth = np.pi * (rng.random() < 0.75) + rng.normal(0, 0.5)
+    return look_at(centre, azimuth, np.deg2rad(rng.uniform(-2, 12)), rng.uniform(2.2, 8), np.deg2rad(rng.normal(0, 2)))
 
 
 def _barbell(joints: np.ndarray, rng: np.random.Generator) -> Mesh:
