@@ -99,8 +99,8 @@ def make_record(renders: dict[str, Any] | None, real: dict[str, Any] | None, pro
                     f"over {len(NAMES)} classes")
     if real:
         walk = real["vtest"]
-        accuracy += (f"; real street video, walk against stand: balanced {walk['balanced']:.2f}, "
-                     f"AUC {walk['auc']:.2f}")
+        accuracy += (f"; real street video, walk against stand: balanced {walk['balanced']:.3f}, "
+                     f"AUC {walk['auc']:.3f}")
         works = working_classes(real)
         rest = [n.split(" (")[0] for n in NAMES if n not in works]
         notes += "; on real video not shown to work: " + ", ".join(rest)
