@@ -354,3 +354,19 @@ def test_bundled_label_maps_fit_the_papers_classifiers():
     assert [a.id for a in charades] == list(range(157))
     assert (charades[0].name, charades[156].name) == ("Holding some clothes", "Someone is eating something")
     assert charades[charades.column_of_id[97]].name == "Walking through a doorway"
+
+
+@pytest.mark.parametrize("size", [128, 160])
+def test_bf16_training_on_a_cpu_gives_a_stem_of_any_width_finite_gradients(size):
+    from detector.slowfast.blocks import Stem
+
+    torch.manual_seed(0)
+    stem = Stem(3, 24, 1).train()
+    frames = torch.randn(2, 3, 4, size, size)
+    stem(frames).sum().backward()
+    wanted = stem.conv.weight.grad.clone()
+    stem.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        stem(frames).sum().backward()
+    assert torch.isfinite(stem.conv.weight.grad).all()
+    assert torch.allclose(stem.conv.weight.grad, wanted, atol=0.02 * wanted.abs().max())

@@ -24,7 +24,17 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B, C, T, H, W] → Tensor[B, C', T, ceil(H / 4), ceil(W / 4)]."""
-        return F.max_pool3d(F.relu(self.bn(self.conv(x))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        return F.max_pool3d(F.relu(self.bn(self._convolve(x))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        # oneDNN's bf16 weight gradient on CPUs with AMX writes beyond its memory for few input channels and output
+        # channels that do not fill blocks of 16 (torch 2.14, 3 to 24 channels: NaN at 128 and 160 px, then a crash).
+        channels = self.conv.out_channels
+        unsafe = self.training and x.device.type == "cpu" and channels > 16 and channels % 16 > 0
+        if unsafe and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return self.conv(x.float())
+        return self.conv(x)
 
 
 class Bottleneck(nn.Module):
