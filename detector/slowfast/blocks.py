@@ -21,6 +21,7 @@ class Stem(nn.Module):
             channels_in, channels_out, (temporal_kernel, 7, 7), (1, 2, 2), (temporal_kernel // 2, 3, 3), bias=False
         )
         self.bn = nn.BatchNorm3d(channels_out)
+        self._odd_width = channels_out > 16 and channels_out % 16 > 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B, C, T, H, W] → Tensor[B, C', T, ceil(H / 4), ceil(W / 4)]."""
@@ -29,8 +30,7 @@ class Stem(nn.Module):
     def _convolve(self, x: Tensor) -> Tensor:
         # oneDNN's bf16 weight gradient on CPUs with AMX writes beyond its memory for few input channels and output
         # channels that do not fill blocks of 16 (torch 2.14, 3 to 24 channels: NaN at 128 and 160 px, then a crash).
-        channels = self.conv.out_channels
-        unsafe = self.training and x.device.type == "cpu" and channels > 16 and channels % 16 > 0
+        unsafe = self.training and x.device.type == "cpu" and self._odd_width
         if unsafe and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 return self.conv(x.float())
