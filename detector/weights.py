@@ -17,9 +17,9 @@ import platformdirs
 
 from detector.errors import UserError, nearest_names, run_command
 from detector.labels import load_labels
-from detector.models import ActionModel, DetectorModel, WeightsFile
+from detector.models import ActionModel, DetectorModel, PackagedModel, WeightsFile
 from detector.sampling import Sampling
-from detector.zoo import AUTO_ACTION, DETECTOR_MODELS, RECOMMENDED, action_models
+from detector.zoo import AUTO_ACTION, DETECTOR_MODELS, POSENET, RECOMMENDED, action_models
 
 _LABELS_OF_CLASSES = {80: "ava", 400: "kinetics400", 157: "charades"}
 FETCH = "python -m detector.weights fetch recommended"
@@ -35,6 +35,12 @@ def cached_path(weights: WeightsFile) -> Path | None:
     """The complete, checked file in the cache, or None."""
     path = cache_dir() / weights.filename
     return path if path.is_file() else None
+
+
+def cached_package(model: PackagedModel) -> tuple[Path, ...] | None:
+    """The files of a packaged model in the cache, in its order, or None where one is missing."""
+    paths = tuple(cache_dir() / file.filename for file in model.files)
+    return paths if all(path.is_file() for path in paths) else None
 
 
 def require_cached(name: str, weights: WeightsFile) -> Path:
@@ -214,15 +220,20 @@ def _list() -> int:
             notes = getattr(model, "notes", "")
             print(f" {here}{best} {model.name:<28} {model.accuracy}{'; ' + notes if notes else ''}")
         print()
+    here, best = "*" if cached_package(POSENET) else " ", "+" if POSENET.name in RECOMMENDED[device] else " "
+    print(f"hidden people\n {here}{best} {POSENET.name:<28} {POSENET.source}; {POSENET.notes}\n")
     print(f"fetch with: {FETCH}")
     return 0
 
 
 def _fetch(names: list[str]) -> int:
     from detector.download import fetch_file
+    from detector.npm import fetch_package
     from detector.person.select import pick_device
 
-    records: dict[str, ActionModel | DetectorModel] = {**action_models(), **DETECTOR_MODELS}
+    records: dict[str, ActionModel | DetectorModel | PackagedModel] = {
+        **action_models(), **DETECTOR_MODELS, POSENET.name: POSENET,
+    }
     wanted: list[str] = []
     for name in names:
         wanted += RECOMMENDED[pick_device("auto")] if name == "recommended" else [name]
@@ -231,7 +242,12 @@ def _fetch(names: list[str]) -> int:
             near = nearest_names(name, ["recommended", *records])
             raise UserError(f"fetch {name!r}: unknown; perhaps {near}? (python -m detector.weights list)")
     for name in dict.fromkeys(wanted):
-        weights = records[name].weights
+        record = records[name]
+        if isinstance(record, PackagedModel):
+            for path in fetch_package(record, cache_dir()):
+                print(f"{name}: {path}")
+            continue
+        weights = record.weights
         if weights is None:
             print(f"{name}: comes with the set-up, nothing to fetch")
             continue

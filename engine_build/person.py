@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from detector.errors import UserError
 from detector.person import PersonDetector
+from detector.person.faces import FaceFinder
 from detector.person.faster_rcnn_torchvision import TorchvisionDetector, people_in
 from detector.types import Boxes
 from engine_build import targets
@@ -243,12 +244,14 @@ def build_person_detector(
 
 
 def accelerate(detector: PersonDetector, report: Callable[[str], object] = print) -> PersonDetector:
-    """Put a torchvision detector on the engine of its device; any other detector comes back as it is.
+    """Put a torchvision detector, alone or with a search for faces, on the engine of its device; others stay.
 
     OpenVINO on a CPU; TensorRT or TensorRT-RTX on a GPU where they are installed, with pycuda. Where the engine cannot
     be had, the reason is reported and torch goes on: that costs speed alone. In fp32, whose boxes are proven to be
     torchvision's own; what fewer bits do to them trained weights have yet to tell.
     """
+    if isinstance(detector, FaceFinder):
+        return detector.around(accelerate(detector.people, report))
     if not isinstance(detector, TorchvisionDetector):
         return detector
     target = _target_for(detector.device)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from detector.errors import UserError
-from detector.person import select, ssdlite
+from detector.person import posenet, select, ssdlite
 from detector.person.select import create_person_detector
-from detector.zoo import DETECTOR_MODELS
+from detector.zoo import DETECTOR_MODELS, POSENET
 
 
 class Built:
@@ -31,7 +31,25 @@ def put(cache, name: str) -> None:
 def test_auto_without_weights_takes_what_came_with_the_setup_and_says_how_to_get_better(cache):
     detector = create_person_detector()
     assert detector.name == "ssdlite"
-    assert detector.notice == "people: ssdlite; for a better one: python -m detector.weights fetch recommended"
+    assert detector.notice == (
+        "people: ssdlite; for a better one, and for those hidden behind others: "
+        "python -m detector.weights fetch recommended"
+    )
+
+
+def test_auto_looks_for_faces_where_posenet_is_cached(cache, monkeypatch):
+    monkeypatch.setattr(posenet, "PoseNet", lambda graph, tensors: (graph.name, tensors.name))
+    for file in POSENET.files:
+        assert create_person_detector().name == "ssdlite"
+        (cache / file.filename).write_bytes(b"weights")
+    detector = create_person_detector(threshold=0.4)
+    assert (detector.name, detector.threshold) == ("ssdlite + faces", 0.4)
+    assert detector.notice == (
+        "people: ssdlite + faces; for a better one: python -m detector.weights fetch recommended"
+    )
+    assert create_person_detector("ssdlite").name == "ssdlite"  # who names a detector gets that one
+    put(cache, "torchvision_mobilenet")
+    assert create_person_detector().notice == "people: torchvision_mobilenet + faces"
 
 
 def test_auto_takes_what_is_cached_and_keeps_up(cache, monkeypatch):
@@ -39,7 +57,10 @@ def test_auto_takes_what_is_cached_and_keeps_up(cache, monkeypatch):
     assert create_person_detector().name == "ssdlite"  # a CPU does not keep up with ResNet-50
     put(cache, "torchvision_mobilenet")
     best = create_person_detector()
-    assert (best.name, best.notice) == ("torchvision_mobilenet", "people: torchvision_mobilenet")
+    assert best.name == "torchvision_mobilenet"
+    assert best.notice == (
+        "people: torchvision_mobilenet; for those hidden behind others: python -m detector.weights fetch posenet"
+    )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert create_person_detector().name == "torchvision_resnet50"
     assert create_person_detector(device="cpu").name == "torchvision_mobilenet"

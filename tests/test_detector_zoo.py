@@ -7,7 +7,7 @@ import re
 import pytest
 
 from detector.slowfast.network import ActionNetwork
-from detector.zoo import AUTO_ACTION, AUTO_DETECTOR, DETECTOR_MODELS, RECOMMENDED, action_models
+from detector.zoo import AUTO_ACTION, AUTO_DETECTOR, DETECTOR_MODELS, POSENET, RECOMMENDED, action_models
 
 MODELS = list(action_models().values())
 
@@ -53,7 +53,7 @@ def test_choices_name_records():
     for names in AUTO_DETECTOR.values():
         assert set(names) <= set(DETECTOR_MODELS)
     for names in RECOMMENDED.values():
-        assert set(names) <= set(action_models()) | set(DETECTOR_MODELS)
+        assert set(names) <= set(action_models()) | set(DETECTOR_MODELS) | {POSENET.name}
 
 
 def test_the_torchvision_files_are_those_that_torchvision_names():

@@ -8,6 +8,7 @@ import torch
 from torchvision.models import detection
 
 from detector.errors import UserError
+from detector.person.faces import FaceFinder
 from detector.person.faster_rcnn_torchvision import PERSON, TorchvisionDetector
 from engine_build.clips import drawn_picture
 from engine_build.person import EngineFasterRcnn, accelerate, build_person_detector
@@ -118,3 +119,17 @@ def test_a_torchvision_detector_on_the_cpu_gets_an_engine_and_keeps_its_boxes(tm
 def test_other_detectors_stay_as_they_are():
     other = object()
     assert accelerate(other) is other
+
+
+def test_a_search_for_faces_goes_round_the_engine_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path / "cache"))
+    network = network_of(detection.fasterrcnn_mobilenet_v3_large_320_fpn)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    plain = FaceFinder(TorchvisionDetector("torchvision_mobilenet", tmp_path / "weights.pth", threshold=0.3), None)
+    plain.notice = f"people: {plain.name}; more"
+    made = accelerate(plain, report=lambda line: None)
+    assert isinstance(made, FaceFinder)
+    assert isinstance(made.people, EngineFasterRcnn)
+    assert made.notice == f"people: {made.name}; more"
+    assert "(openvino fp32) + faces" in made.name
+    made.close()

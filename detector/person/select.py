@@ -8,9 +8,10 @@ from pathlib import Path
 from detector.errors import UserError
 from detector.models import DetectorModel
 from detector.person import PersonDetector
-from detector.zoo import AUTO_DETECTOR, DETECTOR_MODELS
+from detector.zoo import AUTO_DETECTOR, DETECTOR_MODELS, POSENET
 
 FETCH_BETTER = "python -m detector.weights fetch recommended"
+FETCH_POSENET = "python -m detector.weights fetch posenet"
 
 
 def pick_device(device: str = "auto") -> str:
@@ -36,7 +37,8 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
     Args:
         name: one of `detector.zoo.DETECTOR_MODELS`; a file of torchvision's Faster R-CNN weights (`person.pth` of
             `detector.training --recipe person`); or `auto`: the best whose weights are cached and that this machine
-            runs in real time, else the SSDLite graph that came with the set-up.
+            runs in real time, else the SSDLite graph that came with the set-up; with PoseNet for people hidden
+            behind others, where that is cached.
         threshold: confidence over which a box is a person, 0 to 1; None for the detector's own.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
@@ -58,10 +60,30 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
         detector = _create(DETECTOR_MODELS[name], threshold, chosen_device)
         detector.notice = f"people: {detector.name}"
         return detector
+    from detector.weights import cached_package
+
     model, better = _best_cached("cuda" if chosen_device.startswith("cuda") else "cpu")
     detector = _create(model, threshold, chosen_device)
-    detector.notice = f"people: {detector.name}" + (f"; for a better one: {FETCH_BETTER}" if better else "")
+    paths = cached_package(POSENET)
+    if paths:
+        detector = _with_faces(detector, *paths)
+    detector.notice = f"people: {detector.name}{_advice(better, bool(paths))}"
     return detector
+
+
+def _advice(better: bool, has_faces: bool) -> str:
+    """What to fetch, for the notice."""
+    if better:
+        also = "" if has_faces else ", and for those hidden behind others"
+        return f"; for a better one{also}: {FETCH_BETTER}"
+    return "" if has_faces else f"; for those hidden behind others: {FETCH_POSENET}"
+
+
+def _with_faces(detector: PersonDetector, graph: Path, tensors: Path) -> PersonDetector:
+    from detector.person.faces import FaceFinder
+    from detector.person.posenet import PoseNet
+
+    return FaceFinder(detector, PoseNet(graph, tensors))
 
 
 def _best_cached(kind_of_device: str) -> tuple[DetectorModel, bool]:
