@@ -142,6 +142,12 @@ def test_what_no_further_look_confirms_is_dropped_after_few(monkeypatch):
     assert len(FaceFinder(People(FRONT_BOX), world).detect(picture())) == 1
 
 
+def test_no_look_is_taken_twice():
+    world = World(front(), Person(310, 190))  # fits the box's head better: the owner has to stand up to it as well
+    FaceFinder(People((250, 180, 420, 400)), world).detect(picture())
+    assert world.later_looks == 2 * len(LOOKS)
+
+
 def test_two_poses_on_one_face_are_one_person():
     world = World(front(), Person(360 + 12, 200 + 6))
     assert len(FaceFinder(People(FRONT_BOX), world).detect(picture())) == 1

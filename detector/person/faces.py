@@ -9,7 +9,7 @@ that stands up to it becomes a person.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,10 +73,13 @@ class _Face:
     Attributes:
         height: of the person's box that it was seen in or beside, pixels.
         pose: (17, 3) x, y, score in pixels of the picture.
+        looks: scores of the further looks so far, in the order of `LOOKS`: the lesser of the nose's and the better
+            eye's, and the better ear's.
     """
 
     height: float
     pose: np.ndarray
+    looks: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def nose(self) -> np.ndarray:
@@ -210,16 +213,16 @@ class FaceFinder:
         return sure if sure >= SURE_WITHOUT_EAR or (sure >= SURE_WITH_EAR and ear >= SURE_EAR) else 0.0
 
     def _mean_look(self, image: np.ndarray, face: _Face, count: int) -> tuple[float, float]:
-        """Means over the first looks: the lesser of the nose's and the better eye's score, and the better ear's."""
-        looks = []
-        for part, off, mirrored in LOOKS[:count]:
+        """Means over the first looks of face and ear; see `_Face.looks`."""
+        for part, off, mirrored in LOOKS[len(face.looks) : count]:
             side = part * face.height
             crop, corner = _square(image, face.nose[0] + off * side, face.nose[1] + off * side, side)
             score = self._posenet.heatmaps(crop[:, ::-1] if mirrored else crop)[0]
             radius = max(FACE_OF_HEIGHT * face.height, FACE_OF_LOOK * side)
             best = _best_near(score, crop.shape[:2], face.nose - corner, radius, mirrored)
-            looks.append((min(best[NOSE], max(best[LEFT_EYE], best[RIGHT_EYE])), max(best[LEFT_EAR], best[RIGHT_EAR])))
-        sure, ear = np.mean(looks, axis=0)
+            sure = min(best[NOSE], max(best[LEFT_EYE], best[RIGHT_EYE]))
+            face.looks.append((sure, max(best[LEFT_EAR], best[RIGHT_EAR])))
+        sure, ear = np.mean(face.looks[:count], axis=0)
         return float(sure), float(ear)
 
 
