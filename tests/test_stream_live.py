@@ -57,7 +57,8 @@ def test_pushed_frames_come_back_with_boxes_and_labels():
     last = updates[-1]
     assert last.boxes.track_id.tolist() == [1]
     assert last.status.live
-    result = next(r for u in updates for r in u.results)
+    # On a busy machine the first answers may be about moments before anybody was found.
+    result = next(r for u in updates for r in u.results if len(r.detections.boxes))
     assert result.source == "visitor"
     assert result.captured_utc is not None
     first, key, newest = np.round(result.detections.action_scores[0] * 255)
