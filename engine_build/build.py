@@ -109,6 +109,23 @@ def build_engine(
     return _load(job(wanted), cache)
 
 
+def is_built(
+    model: ActionModel, network: ActionNetwork, *, size_hw: tuple[int, int], target: Target = "auto",
+    precision: Precision = "auto", cache_dir: Path | str | None = None,
+) -> bool:
+    """Whether `build_engine`, with these arguments, finds what it needs in the cache; engines of torch need nothing."""
+    chosen = targets.choose_target(target)
+    if chosen in ("torch", "torch_cuda"):
+        return True
+    cache = _quiet(EngineCache(cache_dir))
+    wanted = {targets.choose_precision(chosen, precision)}
+    if precision == "auto" and "int8" in targets.PRECISIONS[chosen]:
+        wanted.add("int8")
+    clip_shape = (model.network.num_frames, *size_hw, 3)
+    jobs = [Job(model, network, clip_shape, chosen, each, lambda line: None, None) for each in wanted]
+    return any(cache.find(job.key()) is not None for job in jobs)
+
+
 def _int8_if_good(job: Job, cache: EngineCache) -> Engine | None:
     """An int8 engine for `auto`: only for trained weights, only if verified on real clips and within tolerance."""
     if not is_trained(job.network):

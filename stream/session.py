@@ -8,15 +8,17 @@ inherit that priority on Linux.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -39,6 +41,8 @@ R = TypeVar("R")
 WORKER_NICE = 5
 # People that a tube network is given at once; more go in turns, so that memory stays bounded in a crowd.
 TUBES_AT_ONCE = 8
+# Networks of so many parameters and more are built in a process of their own.
+BUILT_APART_PARAMETERS = 10_000_000
 # Frame sizes that an engine is built for; a stream of yet another size is fitted into the closest of them.
 MAX_ENGINES = 2
 
@@ -300,20 +304,27 @@ def open_session(
     """
     from detector.person.select import create_person_detector
     from detector.weights import load_action_model, resolve_action_model
-    from engine_build.build import Precision, Target, build_engine
+    from engine_build.build import Precision, Target, build_engine, is_built
     from engine_build.person import accelerate
 
     _check_name("--engine", engine, get_args(Target))
     _check_name("--precision", precision, get_args(Precision))
     record, path = resolve_action_model(model, allow_untrained=untrained)
     network = load_action_model(record, path)
-    build = partial(build_engine, record, network, target=engine, precision=precision, report=report)  # type: ignore
+    chosen: dict[str, Any] = {"target": engine, "precision": precision}
+    apart = sum(p.numel() for p in network.parameters()) >= BUILT_APART_PARAMETERS
+
+    def build(size_hw: tuple[int, int]) -> Engine:
+        if apart and not is_built(record, network, size_hw=size_hw, **chosen):
+            build_apart(model, size_hw, engine, precision, untrained, report)
+        return build_engine(record, network, size_hw=size_hw, report=report, **chosen)
+
     session = Session(
         record,
         create_detector=lambda: accelerate(
             create_person_detector(detector, threshold=person_threshold, device=device), report
         ),
-        build_engine=lambda size_hw: build(size_hw=size_hw),
+        build_engine=build,
         untrained=path is None,
     )
     try:
@@ -325,6 +336,40 @@ def open_session(
     what = "random weights: scores mean nothing" if session.untrained else record.name + accuracy
     session.notices = tuple(line for line in (f"actions: {what}", getattr(people, "notice", "")) if line)
     return session
+
+
+def build_apart(
+    model: str, size_hw: tuple[int, int], engine: str, precision: str, untrained: bool, report: Callable[[str], None]
+) -> bool:
+    """Build an engine into the cache in a process of its own; arguments as for `open_session`.
+
+    What building leaves behind in a process, some 5 % of its memory, does not stay in one that runs for days.
+
+    Returns:
+        Whether it went well. Where not, nothing is lost: who builds next tells why.
+    """
+    arguments = json.dumps([model, list(size_hw), engine, precision, untrained])
+    command = [sys.executable, "-c", "from stream.session import _build_only; _build_only()", arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            report(line.rstrip("\n"))
+    return child.returncode == 0
+
+
+def _build_only() -> None:
+    """The other side of `build_apart`."""
+    from detector.weights import load_action_model, resolve_action_model
+    from engine_build.build import build_engine
+
+    model, size_hw, engine, precision, untrained = json.loads(sys.argv[1])
+    record, path = resolve_action_model(model, allow_untrained=untrained)
+    build_engine(
+        record, load_action_model(record, path), size_hw=tuple(size_hw), target=engine, precision=precision,
+        report=lambda line: print(line, flush=True),
+    ).close()
 
 
 def _check_name(flag: str, name: str, known: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import ActionNetwork, create_network
 from detector.views import FrameView, TubeView
 from engine_build import verify
-from engine_build.build import build_engine
+from engine_build.build import build_engine, is_built
 from engine_build.clips import drawn_clips, engine_input
 
 SIZE_HW = (64, 80)
@@ -159,3 +159,12 @@ def test_int8_out_of_tolerance_is_refused_and_auto_falls_back_aloud(model, netwo
     assert any(line.startswith("int8 is not used: engine refused") for line in lines)
     with pytest.raises(UserError, match="engine refused"):
         build(model, network, tmp_path, precision="int8", calibration=clips)
+
+
+def test_it_can_be_asked_whether_an_engine_is_there(model, network, tmp_path):
+    wanted = {"size_hw": SIZE_HW, "target": "openvino", "precision": "fp32", "cache_dir": tmp_path}
+    assert not is_built(model, network, **wanted)
+    build(model, network, tmp_path).close()
+    assert is_built(model, network, **wanted)
+    assert not is_built(model, network, **wanted | {"size_hw": (96, 96)})
+    assert is_built(model, network, **wanted | {"target": "torch"})
