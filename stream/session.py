@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -347,15 +348,24 @@ def build_apart(
 
     Returns:
         Whether it went well. Where not, nothing is lost: who builds next tells why.
+
+    Raises:
+        UserError: a Ctrl-C ended it, which this process has got as well.
     """
     arguments = json.dumps([model, list(size_hw), engine, precision, untrained])
-    command = [sys.executable, "-c", "from stream.session import _build_only; _build_only()", arguments]
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "from stream.session import _build_only; _build_only()"
+    )
+    command = [sys.executable, "-c", program, arguments]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as child:
         assert child.stdout is not None
         for line in child.stdout:
             report(line.rstrip("\n"))
+    if child.returncode in (-signal.SIGINT, 130):
+        raise UserError("stopped while an engine was being built; it will be built again")
     return child.returncode == 0
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from detector.errors import UserError
 from detector.person import ssdlite
 from detector.types import Boxes
 from detector.weights import bundled_path
@@ -53,3 +54,12 @@ def test_the_other_process_fails_quietly(cache, capfd):
     assert not build_apart("nonsense", (80, 80), "openvino", "fp32", False, lines.append)
     assert lines == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_ctrl_c_there_does_not_start_the_build_here(monkeypatch, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nkill -INT $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(UserError, match="stopped while an engine was being built"):
+        build_apart("bundled", (80, 80), "openvino", "fp32", False, lambda line: None)
