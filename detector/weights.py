@@ -178,12 +178,12 @@ def load_action_model(model: ActionModel, path: Path | None):
     """
     from detector.model_file import is_action_model_file, read_action_model
     from detector.slowfast.checkpoints import load_network
-    from detector.slowfast.network import create_network
+    from detector.slowfast.network import create_network, with_causality
 
     if path is None:
         return create_network(model.network, seed=0).eval()
     if is_action_model_file(path):
-        return read_action_model(path)[1]
+        return with_causality(read_action_model(path)[1], model.network.causal)
     try:
         return load_network(path, config=model.network)
     except UserError as error:

@@ -22,6 +22,7 @@ and concatenation come before the head, so that the trunk's result is one tensor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -201,6 +202,16 @@ class ActionNetwork(nn.Module):
                     f"frames: res4 would have {cells} cells (T, H, W), expected at least {config.nonlocal_pool}, "
                     "what its non-local blocks pool over"
                 )
+
+
+def with_causality(network: ActionNetwork, causal: bool) -> ActionNetwork:
+    """The same parameters, shared, in a network that looks back only, or in one that looks ahead as well."""
+    if network.config.causal == causal:
+        return network
+    with torch.device("meta"):
+        made = ActionNetwork(replace(network.config, causal=causal))
+    made.load_state_dict(network.state_dict(keep_vars=True), strict=True, assign=True)
+    return made.train(network.training)
 
 
 def create_network(config: SlowFastConfig, seed: int | None = None, zero_init: bool = False) -> ActionNetwork:
