@@ -243,7 +243,7 @@ def own_data(tmp_path):
 
 def command(folder, *more: str) -> list[str]:
     return ["training", "--recipe", "finetune", "--data", str(folder / "my.csv"), "--device", "cpu", "--workers", "0",
-            "--threads", "1", "--output", str(folder / "run"), "--set", "steps=2", "--set", "batch=1", *more]
+            "--threads", "1", "--output", str(folder / "run"), "--set", "steps=1", "--set", "batch=1", *more]
 
 
 def test_the_command_trains_a_causal_network_with_a_teacher(own_data, monkeypatch, capsys):
