@@ -13,8 +13,6 @@ import torch
 from detector.data.box_clips import BoxClips
 from detector.errors import UserError, run_command
 from detector.labels import Action, LabelMap
-from detector.model_file import read_action_model, read_record, record_from_json, record_to_json, save_action_model
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.causal_conv import CausalConv3d
 from detector.slowfast.config import SlowFastConfig
@@ -24,8 +22,16 @@ from detector.training.distillation import Distillation, training_sampling
 from detector.training.loop import train
 from detector.training.recipe import Execution, Recipe
 from detector.views import FrameView, TubeView
-from detector.weights import load_action_model, resolve_action_model
-from detector.zoo import action_models
+from detector.weights.choose import load_action_model, resolve_action_model
+from detector.weights.model_file import (
+    read_action_model,
+    read_record,
+    record_from_json,
+    record_to_json,
+    save_action_model,
+)
+from detector.weights.records import ActionModel
+from detector.weights.zoo import action_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = SlowFastConfig(num_frames=8, alpha=4, width=8, blocks=(1, 1, 1, 1), num_classes=2, beta_inv=2, dropout=0.0)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from detector.data.box_clips import BoxClips
 from detector.data.problems import Problems
 from detector.data.video_clips import VideoClips
+from detector.device import choose_device
 from detector.errors import UserError, run_command
 from detector.evaluation.__main__ import format_table
 from detector.labels import LabelMap
-from detector.models import ActionModel, WeightsFile
 from detector.training.datasets import Clips, Sources, open_clips
-from detector.training.distributed import choose_device
 from detector.training.paper import PLANS, Plan, find_plan
 from detector.training.precision import without_slow_bf16
 from detector.training.recipe import Execution, Recipe
+from detector.weights.records import ActionModel, WeightsFile
 
 if TYPE_CHECKING:
     from detector.slowfast.network import ActionNetwork
@@ -37,7 +37,7 @@ examples:
   python -m detector.training --recipe ava --data ava --init slowfast_8x8_r50 --causal --distill slowfast_8x8_r50
 
 A CSV of your own has a row for each action of each person: video,seconds,x1,y1,x2,y2,action (corners as shares of the
-picture; video paths relative to the CSV). python -m detector.data.fill_boxes finds the boxes if you have none.
+picture; video paths relative to the CSV). python -m detector.training.fill_boxes finds the boxes if you have none.
 A run that was stopped goes on when the same command is given again.
 """
 
@@ -118,10 +118,10 @@ def run_training(args: argparse.Namespace) -> int:
 def _train_actions(
     args: argparse.Namespace, plan: Plan, recipe: Recipe, execution: Execution, sources: Sources, folder: Path
 ) -> int:
-    from detector.model_file import save_action_model
+    from detector.evaluation.validation import BoxValidation, VideoValidation
     from detector.training.loop import train
     from detector.training.starts import start_network
-    from detector.training.validation import BoxValidation, VideoValidation
+    from detector.weights.model_file import save_action_model
 
     model, network = start_network(
         args.init, args.network, sources.labels(), plan, recipe.seed, recipe.causal, recipe.clip_frames
@@ -131,10 +131,12 @@ def _train_actions(
     describe(clips, model.labels)
     validate: BoxValidation | VideoValidation
     if isinstance(clips.validation, BoxClips):
-        validate = BoxValidation(clips.validation, model.labels, execution, recipe.precision, clips.truth, folder)
+        validate = BoxValidation(
+            clips.validation, model.labels, execution.workers, recipe.precision, clips.truth, folder
+        )
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        validate = VideoValidation(clips.validation, plan.activation == "sigmoid", execution, recipe.precision)
+        validate = VideoValidation(clips.validation, plan.activation == "sigmoid", execution.workers, recipe.precision)
     weights = clips.train.balanced_weights() if plan.balanced and isinstance(clips.train, BoxClips) else None
     state = train(
         network, clips.train, recipe, folder, execution=execution, validate=validate, sample_weights=weights,
@@ -165,7 +167,7 @@ def _teacher(
 ) -> Distillation:
     """Read the network to learn from, and have training clips show what it sees."""
     from detector.training.distillation import Distillation, training_sampling
-    from detector.weights import load_action_model, resolve_action_model
+    from detector.weights.choose import load_action_model, resolve_action_model
 
     teacher_model, path = resolve_action_model(recipe.distill)
     teacher = load_action_model(teacher_model, path)

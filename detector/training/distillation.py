@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detector.errors import UserError
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.network import ActionNetwork
-from detector.training.precision import autocast
+from detector.slowfast.precision import autocast
 from detector.training.recipe import Precision
+from detector.weights.records import ActionModel
 
 
 class Distillation:
