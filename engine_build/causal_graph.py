@@ -105,6 +105,10 @@ class StepGraph(nn.Module):
             for name in self.names
         ]
 
+    def input_shapes(self, size_hw: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        """Of all inputs by name, without the batch: frames first, then the sums."""
+        return {"frames": self.step_shape(size_hw), **dict(zip(self.names, self.sum_shapes(size_hw), strict=True))}
+
     def feature_shape(self, size_hw: tuple[int, int]) -> tuple[int, ...]:
         """(C, h, w) of a step's features."""
         return state_shapes(self.network.config, size_hw)[1]

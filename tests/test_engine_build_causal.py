@@ -17,9 +17,11 @@ from detector.slowfast.network import create_network
 from detector.views import FrameView
 from detector.weights.records import ActionModel
 from engine_build.build_causal import CalibrationSteps, StepJob, build_causal_engine, is_step_built
+from engine_build.build_tensorrt import StepProfile, build_engine_file
 from engine_build.causal_engine import run_torch_steps
 from engine_build.causal_graph import StepGraph
 from engine_build.causal_states import CameraStates
+from engine_build.export import DTYPES, export_step, fresh_names
 from engine_build.footage import drawn_footage, read_footage, steps_of
 from engine_build.verify_causal import verify_steps
 from tests.test_engine_build_rewrite import give_statistics
@@ -285,3 +287,57 @@ def test_footage_is_evenly_spaced_in_time(write_video, tmp_path):
         read_footage(write_video("short.mp4", frames=6, fps=30.0), MODEL, SIZE_HW, 60.0)
     with pytest.raises(UserError, match="which is no file"):
         read_footage(tmp_path / "none.mp4", MODEL, SIZE_HW, 60.0)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """precision → (graph, path), each exported once."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxslim")
+    folder, made = tmp_path_factory.mktemp("onnx"), {}
+
+    def export(precision):
+        if precision not in made:
+            graph = StepGraph(network_of(), DTYPES[precision])
+            export_step(graph, SIZE_HW, folder / f"{precision}.onnx")
+            made[precision] = graph, folder / f"{precision}.onnx"
+        return made[precision]
+
+    return export
+
+
+def test_exported_steps_equal_torch_for_any_number_of_cameras(exported):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    graph, path = exported("fp32")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["frames", *graph.names]
+    assert [o.name for o in session.get_outputs()] == ["features", *fresh_names(graph.names)]
+    network, shapes = network_of(), graph.sum_shapes(SIZE_HW)
+    for cameras in (1, 3):
+        states = CameraStates(CONFIG, SIZE_HW, shapes, graph.feature_shape(SIZE_HW))
+        films = np.stack([video(5, seed=seed) for seed in range(cameras)])
+        rows = [states.open() for _ in range(cameras)]
+
+        def run(frames, past, fresh):
+            given = {"frames": frames.numpy(), **{n: p.numpy() for n, p in zip(graph.names, past)}}
+            newest, *sums = session.run(None, given)
+            for target, value in zip(fresh, sums):
+                target.copy_(torch.from_numpy(value))
+            return torch.from_numpy(newest)
+
+        for i in range(5):
+            features = states.run(torch.from_numpy(films[:, 4 * i : 4 * i + 4].copy()), rows, run)
+        for row in range(cameras):
+            assert off(features[row : row + 1], whole(network, films[row])) < 1e-4
+
+
+@pytest.mark.parametrize("compute_capability", ["SM86", "SM120"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_rtx_engines_of_steps_are_built_without_a_gpu(exported, tmp_path, precision, compute_capability):
+    pytest.importorskip("tensorrt_rtx")
+    graph, path = exported(precision)
+    build_engine_file(
+        "tensorrt_rtx", path, tmp_path / "step.engine", StepProfile(graph.input_shapes(SIZE_HW)),
+        compute_capability=compute_capability, report=lambda line: None,
+    )
+    assert (tmp_path / "step.engine").stat().st_size > 50_000

@@ -92,8 +92,12 @@ class CausalConv3d(nn.Conv3d, Carrying):
 
     def _step(self, x: Tensor, carry: Carry) -> Tensor:
         kept = self.sums_kept
-        padded = F.pad(x, (0, 0, 0, 0, self.taps_before, kept * self.stride[0]))
-        sums = F.conv3d(padded, self.weight, None, self.stride, self.padding, self.dilation)  # type: ignore[arg-type]
+        before, after, padding = self.taps_before, kept * self.stride[0], self.padding
+        if before == after:  # an engine pads for nothing where the convolution does it
+            padding = (before, *self.padding[1:])
+        else:
+            x = F.pad(x, (0, 0, 0, 0, before, after))
+        sums = F.conv3d(x, self.weight, None, self.stride, padding, self.dilation)  # type: ignore[arg-type]
         past = carry.past.get(self.state_name)
         if past is not None:
             sums = torch.cat([sums[:, :, :kept] + past, sums[:, :, kept:]], 2)
