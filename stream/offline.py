@@ -178,7 +178,7 @@ def adopt_ids(boxes: Boxes, later: Boxes) -> Boxes:
     ids = boxes.track_id.copy()
     for i in np.flatnonzero(ids < 0):
         candidates = [j for j, t in enumerate(later.track_id) if t >= 0 and t not in ids]
-        overlaps = [iou(boxes.xyxy[i], later.xyxy[j]) for j in candidates]
+        overlaps = [iou(boxes.xyxy[i : i + 1], later.xyxy[j : j + 1]).item() for j in candidates]
         if overlaps and max(overlaps) >= SAME_PERSON_IOU:
             ids[i] = later.track_id[candidates[int(np.argmax(overlaps))]]
     return boxes.with_tracks(ids)
