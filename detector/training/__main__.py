@@ -38,7 +38,8 @@ def create_parser(prog: str = "python -m detector.training") -> CommandLine:
     """The command line."""
     recipes = "\n".join(f"  {name:10}{plan.about}" for name, plan in PLANS.items())
     parser = CommandLine(
-        prog, description="Train as the paper does, or on actions of your own.", epilog=EXAMPLES.format(recipes=recipes),
+        prog, description="Train as the paper does, or on actions of your own.",
+        epilog=EXAMPLES.format(recipes=recipes),
     )
     parser.add_argument("--recipe", required=True, metavar="NAME", help=", ".join(PLANS))
     parser.add_argument("--data", required=True, type=Path, metavar="PATH", help="the data set's folder, or a CSV")
