@@ -15,8 +15,9 @@ What programs use is named in `__all__` and imported when it is first asked for,
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from detector.doors import lazy_door
 
 if TYPE_CHECKING:
     from detector.errors import UserError
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
     from stream.sources import PushSource, Source, open_source
 
 __all__ = [
-    "AvaCsv", "JsonLines", "KeyFrameResult", "Mp4Writer", "Options", "Person", "Pipeline", "PushSource", "ScoredAction",
-    "Session", "Source", "Status", "Update", "UserError", "draw_update", "open_session", "open_source",
-    "thresholds_for", "watch", "watch_pictures",
+    "AvaCsv", "JsonLines", "KeyFrameResult", "Mp4Writer", "Options", "Person", "Pipeline", "PushSource",
+    "ScoredAction", "Session", "Source", "Status", "Update", "UserError", "draw_update", "open_session",
+    "open_source", "thresholds_for", "watch", "watch_pictures",
 ]
 
-_MODULE_OF = {
+__getattr__, __dir__ = lazy_door(__name__, {
     "AvaCsv": "stream.outputs.ava_csv",
     "JsonLines": "stream.outputs.json_lines",
     "KeyFrameResult": "stream.results",
@@ -57,14 +58,4 @@ _MODULE_OF = {
     "thresholds_for": "stream.results",
     "watch": "stream.api",
     "watch_pictures": "stream.api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+})

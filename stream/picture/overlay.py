@@ -30,8 +30,8 @@ def colour_of(track_id: int) -> Colour:
 
 
 def draw_update(
-    update: Update, thresholds: np.ndarray | None = None, *, actions_shown: Collection[int] | None = None, max_actions: int = 4,
-    status_line: bool = True,
+    update: Update, thresholds: np.ndarray | None = None, *, actions_shown: Collection[int] | None = None,
+    max_actions: int = 4, status_line: bool = True,
 ) -> np.ndarray:
     """Draw people, their actions, the status line and, for random weights, the watermark.
 
