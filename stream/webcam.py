@@ -304,8 +304,8 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def command(argv: list[str] | None = None, prog: str = "python -m stream.webcam") -> int:
-    """Entry point: Ctrl-C and a polite kill both end with files closed."""
+def run(argv: list[str] | None = None, prog: str = "python -m stream.webcam") -> int:
+    """Prepare the process and run the command: Ctrl-C and a polite kill both end with files closed."""
     import cv2
 
     # Pictures are small work; more threads of OpenCV's would only stand in the network's way.
@@ -314,7 +314,12 @@ def command(argv: list[str] | None = None, prog: str = "python -m stream.webcam"
     cv2.setNumThreads(1)
     give_large_blocks_back_at_once()
     signal.signal(signal.SIGTERM, _terminated)
-    return run_command(lambda: main(argv, prog))
+    return main(argv, prog)
+
+
+def command() -> int:
+    """Entry point."""
+    return run_command(run)
 
 
 if __name__ == "__main__":
