@@ -145,7 +145,7 @@ def test_what_is_like_nothing_is_not_compared():
 def examples_of(text: str) -> list[list[str]]:
     """The command lines of a help's epilog, continued lines joined."""
     lines = text.split("examples:")[1].replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines if line.startswith("  ") and re.match(r"  (python|torchrun|tool)", line)]
+    return [shlex.split(line) for line in lines if re.match(r"  (python|torchrun|tool)", line)]
 
 
 def names_of_models(words: list[str]) -> list[str]:

@@ -99,7 +99,8 @@ def count_person_seconds(labels: Path, scores: Path) -> PersonSeconds:
 def main() -> None:
     """Print the counts."""
     parser = CommandLine(
-        "python -m detector.evaluation.person_seconds", description="Share of labelled person-seconds that a run got right."
+        "python -m detector.evaluation.person_seconds",
+        description="Share of labelled person-seconds that a run got right.",
     )
     parser.add_argument("labels", type=Path)
     parser.add_argument("scores", type=Path)
