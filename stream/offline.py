@@ -17,7 +17,7 @@ from stream.delay import DelayLine
 from stream.handoff import Closed, Handoff
 from stream.results import KeyFrameResult, Update
 from stream.ring import Moment
-from stream.watch import SAME_PERSON_IOU, Stopped, Watch
+from stream.watching import SAME_PERSON_IOU, Stopped, Watch
 
 EVERY_S, DETECT_EVERY_S = 1.0, 0.2
 # A picture waits for the key frame after it only if that is this close; with rare key frames it would wait long.
