@@ -181,7 +181,8 @@ def _build_files(job: StepJob, folder: Path) -> dict[str, Any]:
     if job.precision == "int8":
         from engine_build.quantize import quantize_step
 
-        converted = quantize_step(converted, CalibrationSteps(job))
+        samples = CalibrationSteps(job)
+        converted = quantize_step(converted, samples, len(samples))
     save_model(converted, step_file(folder, job.target))
     return {}
 
@@ -208,7 +209,8 @@ class CalibrationSteps:
         states = CameraStates(
             job.network.config, job.size_hw, graph.sum_shapes(job.size_hw), graph.feature_shape(job.size_hw)
         )
-        row, seen = states.open(), []
+        row = states.open()
+        seen: list[np.ndarray] = []
 
         def run(frames: torch.Tensor, past: list[torch.Tensor], fresh: list[torch.Tensor]) -> torch.Tensor:
             seen[:] = [tensor.numpy() for tensor in (frames, *past)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,19 @@ import numpy as np
 from engine_build.libraries import require
 
 
-def quantize_step(model: Any, samples: Collection[Sequence[np.ndarray]]) -> Any:
+def quantize_step(model: Any, samples: Iterable[Sequence[np.ndarray]], count: int) -> Any:
     """Quantise a causal step of OpenVINO's; its sums stay in floating point.
 
     Args:
         model: with an open batch.
         samples: of steps over real video, all inputs: frames, and the sums that had come together by then. Iterated
             more than once.
+        count: of the samples.
     """
     nncf = require("nncf")
     nncf.set_log_level(logging.ERROR)
     return nncf.quantize(
-        model, nncf.Dataset(samples), subset_size=len(samples), preset=nncf.QuantizationPreset.PERFORMANCE
+        model, nncf.Dataset(samples), subset_size=count, preset=nncf.QuantizationPreset.PERFORMANCE
     )
 
 
