@@ -134,7 +134,7 @@ def _choose_target(target: str) -> str:
     chosen = targets.choose_target(target)
     if chosen in ("tensorrt", "tensorrt_rtx"):
         if target != "auto":
-            raise UserError(f"--target {target}: causal steps do not run in it yet; run with --target torch_cuda")
+            raise UserError(f"--engine {target}: causal steps do not run in it yet; run with --engine torch_cuda")
         return "torch_cuda"
     return chosen
 

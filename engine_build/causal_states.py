@@ -26,6 +26,10 @@ class CameraStates:
         copied_bytes: of sums, in steps so far, because cameras did not lie as they ran.
     """
 
+    _pictures: Tensor
+    _sums: list[list[Tensor]]
+    _window: Window
+
     def __init__(
         self, config: SlowFastConfig, size_hw: tuple[int, int], sums: Sequence[tuple[int, ...]],
         features: tuple[int, ...], dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
@@ -162,9 +166,8 @@ class CameraStates:
             self._sides[row] = side ^ 1
 
     def _allocate(self, rows: int) -> None:
-        old, kept = self.rows, {}
-        if old:
-            kept = {"pictures": self._pictures, "sums": self._sums, "window": self._window}
+        old = self.rows
+        kept = (self._pictures, self._sums, self._window) if old else None
         with torch.inference_mode():
             self._pictures = torch.zeros((rows, self._kept, *self._size_hw, 3), dtype=torch.uint8, device=self._device)
             self._sums = [
@@ -173,10 +176,10 @@ class CameraStates:
             ]
             like = torch.empty((), device=self._device)
             self._window = Window(rows, self._config.window_steps, self._features, like)
-            if kept:
-                self._pictures[:old] = kept["pictures"]
-                self._window.recent[:old], self._window.total[:old] = kept["window"].recent, kept["window"].total
-                for mine, theirs in zip(self._sums, kept["sums"]):
+            if kept is not None:
+                self._pictures[:old] = kept[0]
+                self._window.recent[:old], self._window.total[:old] = kept[2].recent, kept[2].total
+                for mine, theirs in zip(self._sums, kept[1]):
                     for new, before in zip(mine, theirs):
                         new[:old] = before
         self._free += range(old, rows)

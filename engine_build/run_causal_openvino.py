@@ -40,7 +40,7 @@ def convert_step(graph: StepGraph, size_hw: tuple[int, int]) -> Any:
         model.reshape({port: [-1, *shape] for port, shape in zip(model.inputs, shapes, strict=True)})
     except Exception as error:  # OpenVINO raises bare RuntimeErrors of many kinds
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"openvino cannot convert this network ({first[:200]}); run with --target torch") from error
+        raise UserError(f"openvino cannot convert this network ({first[:200]}); run with --engine torch") from error
     for port, name in zip(model.inputs, ["frames", *graph.names]):
         port.tensor.set_names({name})
     for port, name in zip(model.outputs, ["features", *graph.names]):

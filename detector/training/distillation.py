@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from detector.errors import UserError
 from detector.sampling import Sampling
 from detector.slowfast.network import ActionNetwork
-from detector.slowfast.precision import autocast
-from detector.training.recipe import Precision
+from detector.slowfast.precision import Precision, autocast
 from detector.weights.records import ActionModel
 
 
