@@ -19,8 +19,9 @@ from stream.handoff import Closed, Handoff
 from stream.metrics import Rate, Spread
 from stream.results import Drops, KeyFrameResult, Status, Timings, Update
 from stream.ring import Moment, Ring
-from stream.session import Scored, Session
+from stream.session import Session
 from stream.sources import Source
+from stream.step_batches import Scored
 
 R = TypeVar("R")
 # The ring keeps this much more than a clip, so that cutting one is never a race with the camera.
@@ -106,7 +107,7 @@ class Watch:
         self._camera, self._shown, self._clips, self._detections = Rate(), Rate(), Rate(5.0), Rate()
         self._computes = Spread(keep=15)
         self._detect_s = 0.0
-        self._frames_dropped = self._clips_dropped = 0
+        self._frames_dropped = self._clips_dropped = self._repeated = self._restarts = 0
         self._ready = False
 
     # ---- frames ------------------------------------------------------------------------------------------------
@@ -134,6 +135,12 @@ class Watch:
         with self._lock:
             self._frames_dropped += frames
             self._clips_dropped += clips
+
+    def count_steps(self, repeated: int, restart: bool) -> None:
+        """A causal step begins: frames that it repeats, and whether it has no past."""
+        with self._lock:
+            self._repeated += repeated
+            self._restarts += restart
 
     # ---- people ------------------------------------------------------------------------------------------------
 
@@ -177,6 +184,12 @@ class Watch:
         assert self.ring is not None
         clip = self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
         scored: Scored = self.wait_for(self.session.score(clip, boxes))
+        return self.record_answer(key, boxes, scored, due_s, available_s)
+
+    def record_answer(
+        self, key: Moment, boxes: Boxes, scored: Scored, due_s: float, available_s: float
+    ) -> KeyFrameResult:
+        """Remember the labels of an answer; arguments as for `answer`, and what the network said."""
         now = self.clock()
         detections = Detections(boxes, scored.scores)
         with self._lock:
@@ -184,7 +197,7 @@ class Watch:
             self._clips.tick(now)
             self._computes.add(now - available_s)
             timings = Timings(self.look_ahead_s, now - available_s, scored.engine_s, self._detect_s)
-            drops = Drops(self._frames_dropped, self._clips_dropped)
+            drops = self._drops()
             self._ready = True
         return KeyFrameResult(
             self.source.name, key.index, key.time_s, due_s, key.source_hw, detections, self.model,
@@ -224,8 +237,11 @@ class Watch:
                 online, message, self._camera.per_second(now), self._shown.per_second(now),
                 self._clips.per_second(now), self._detections.per_second(now), self.look_ahead_s,
                 self._computes.quantile(0.5), self.session.engine_name, self.session.detector_name,
-                Drops(self._frames_dropped, self._clips_dropped), self.source.live,
+                self._drops(), self.source.live,
             )
+
+    def _drops(self) -> Drops:
+        return Drops(self._frames_dropped, self._clips_dropped, self._repeated, self._restarts)
 
     # ---- waiting -----------------------------------------------------------------------------------------------
 
@@ -260,6 +276,7 @@ class Watch:
         for done in waiting:
             done.close(discard=True)
         self.source.close()
+        self.session.leave(self)
 
     def _to_reference(self, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
         assert self.ring is not None

@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m stream.webcam") -
             _keep_apart(path, args.source)
         session = open_session(
             args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
-            person_threshold=args.person_threshold, untrained=args.untrained, report=say,
+            person_threshold=args.person_threshold, untrained=args.untrained, causal=args.causal, report=say,
         )
         stack.callback(_close_session, session)
         for line in session.notices:

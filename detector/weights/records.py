@@ -52,6 +52,7 @@ class ActionModel:
         works_on_real_video: action names for which a figure on real video says so; None where the model was
             trained on real video anyway.
         notes: limits worth a line.
+        experimental: it runs in a way that its weights were not trained for.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ActionModel:
     accuracy: str = ""
     works_on_real_video: tuple[str, ...] | None = None
     notes: str = ""
+    experimental: bool = False
 
     def as_causal(self) -> ActionModel:
         """The same weights in a network that looks back only, with no look-ahead; itself where it is one already.
@@ -83,7 +85,7 @@ class ActionModel:
             raise UserError(f"--causal: {self.name} cannot look back only ({error})") from None
         return replace(
             self, name=f"{self.name}-causal", network=network, sampling=replace(self.sampling, ahead=0), accuracy="",
-            works_on_real_video=None, notes="experimental: causal with weights that were trained to look ahead",
+            works_on_real_video=None, notes="causal with weights that were trained to look ahead", experimental=True,
         )
 
 
