@@ -51,7 +51,7 @@ def run_causal_bench(
     """
     config = network.config
     seen = drawn_footage(model, SIZE_HW, DRAWN_STEPS) if footage is None else footage
-    engines = _engines(model, network, cache_dir, seen, report)
+    engines = _engines(model, network, cache_dir, seen, footage is None, report)
     report(f"timing {len(engines)} engines, {pairs} turns each, {CAMERAS} cameras")
     times = _take_turns(Yardstick(SlowFastConfig().slow_indices), engines, seen, pairs, config.frames_per_step)
     rows = [
@@ -87,7 +87,8 @@ def run_causal_bench(
 
 
 def _engines(
-    model: ActionModel, network: ActionNetwork, cache_dir: Path | None, footage: np.ndarray, report: Callable
+    model: ActionModel, network: ActionNetwork, cache_dir: Path | None, footage: np.ndarray, drawn: bool,
+    report: Callable,
 ) -> dict[str, CausalEngine]:
     wanted = list(WANTED)
     if torch.cuda.is_available():
@@ -100,7 +101,7 @@ def _engines(
         try:
             engine = build_causal_engine(
                 model, network, size_hw=SIZE_HW, target=target, precision=precision,  # type: ignore[arg-type]
-                report=report, cache_dir=cache_dir, footage=footage,
+                report=report, cache_dir=cache_dir, footage=footage, drawn=drawn,
             )
         except UserError as error:
             report(f"left out: causal {target} {precision}: {error}")

@@ -43,10 +43,16 @@ class StepJob:
     precision: str
     report: Callable[[str], object]
     footage: np.ndarray | None
+    drawn: bool = False
 
     def seen(self) -> np.ndarray:
         """Footage to verify and calibrate on."""
         return self.footage if self.footage is not None else drawn_footage(self.model, self.size_hw, DRAWN_STEPS)
+
+    @property
+    def source(self) -> str:
+        """What it is verified on, in words."""
+        return REAL if self.footage is not None and not self.drawn else DRAWN
 
     def graph(self) -> StepGraph:
         """What is converted."""
@@ -77,6 +83,7 @@ def build_causal_engine(
     report: Callable[[str], object] = print,
     cache_dir: Path | str | None = None,
     footage: np.ndarray | None = None,
+    drawn: bool = False,
 ) -> CausalEngine:
     """Build the engine of a causal model's steps, or take it from the cache.
 
@@ -89,6 +96,7 @@ def build_causal_engine(
         report: takes lines about what happens.
         cache_dir: where engines are kept; the user's cache folder where None.
         footage: (F, h, w, 3) uint8 RGB of a camera, for int8's ranges and for verification.
+        drawn: the footage is no real video: good enough to measure speed, and never taken by "auto".
 
     Raises:
         UserError: a library is missing, the cache cannot be written, or the engine is out of tolerance.
@@ -100,7 +108,7 @@ def build_causal_engine(
     quiet = EngineCache(cache.folder, lambda line: None)
 
     def job(precision: str) -> StepJob:
-        return StepJob(model, network, size_hw, chosen, precision, report, footage)
+        return StepJob(model, network, size_hw, chosen, precision, report, footage, drawn)
 
     if precision == "auto" and chosen == "openvino" and is_trained(network):
         stored = quiet.find(job("int8").key())
@@ -148,7 +156,7 @@ def _load(job: StepJob, cache: EngineCache) -> CausalEngine:
         job.report(f"built {engine.description} in {stored.manifest.build_s:.1f} s ({stored.size_mb:.0f} MB) in "
                    f"{stored.folder}")
     verified = stored.manifest.verify
-    if not verified or (job.footage is not None and verified["source"] == DRAWN):
+    if not verified or (job.source == REAL and verified["source"] == DRAWN):
         return _verified(job, cache, stored, engine)
     if not verified["ok"]:
         engine.close()
@@ -157,9 +165,7 @@ def _load(job: StepJob, cache: EngineCache) -> CausalEngine:
 
 
 def _verified(job: StepJob, cache: EngineCache, stored: StoredEngine, engine: CausalEngine) -> CausalEngine:
-    result = verify_steps(
-        engine, job.network, job.seen(), job.precision, REAL if job.footage is not None else DRAWN
-    )
+    result = verify_steps(engine, job.network, job.seen(), job.precision, job.source)
     cache.record_verify(stored, result.to_dict())
     give_back_freed_memory()
     if not result.ok:

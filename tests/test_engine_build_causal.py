@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,11 @@ from detector.labels import load_labels
 from detector.sampling import Sampling
 from detector.slowfast.causal import state_shapes
 from detector.slowfast.config import SlowFastConfig
+from detector.slowfast.cost import count_cost
 from detector.slowfast.network import create_network
 from detector.views import FrameView
 from detector.weights.records import ActionModel
+from engine_build import bench_causal
 from engine_build.build_causal import CalibrationSteps, StepJob, build_causal_engine, is_step_built
 from engine_build.build_tensorrt import StepProfile, build_engine_file
 from engine_build.causal_engine import run_torch_steps
@@ -341,3 +344,46 @@ def test_rtx_engines_of_steps_are_built_without_a_gpu(exported, tmp_path, precis
         compute_capability=compute_capability, report=lambda line: None,
     )
     assert (tmp_path / "step.engine").stat().st_size > 50_000
+
+
+def test_the_benchmark_counts_answers_of_all_cameras(tmp_path, monkeypatch):
+    class Yardstick(torch.nn.Module):
+        def forward(self, frames, rois):
+            assert frames.shape == (1, 32, *SIZE_HW, 3)
+
+    for name, value in {
+        "Yardstick": lambda indices: Yardstick(), "WANTED": (("torch", "fp32"),), "CAMERAS": (1, 2), "SIZE_HW": SIZE_HW,
+    }.items():
+        monkeypatch.setattr(bench_causal, name, value)
+    said: list[str] = []
+    bench_causal.run_causal_bench(
+        MODEL, network_of(), pairs=2, json_path=tmp_path / "bench.json", cache_dir=tmp_path, footage=None,
+        report=said.append,
+    )
+    found = json.loads((tmp_path / "bench.json").read_text())
+    names = [row["engine"] for row in found["engines"]]
+    assert names == ["pytorchvideo eager fp32, a clip", "causal torch fp32", "causal torch fp32, 2 cameras"]
+    assert [row["cameras"] for row in found["engines"]] == [1, 1, 2]
+    for row in found["engines"]:
+        assert row["speedup_per_answer"] == pytest.approx(row["speedup"] * row["cameras"], abs=0.02)
+        assert len(row["seconds"]) == 2
+    assert found["state"]["bytes_per_step"] > 0
+    assert found["state"]["copied_bytes"] == {"causal torch fp32": 0}
+    assert found["footage"] == "drawn"
+    assert any("an answer" in line for line in said)
+
+
+def test_an_engine_seen_on_drawn_footage_is_not_called_verified_on_video(tmp_path):
+    pytest.importorskip("openvino")
+    network, footage = network_of(), video(8)
+    job = StepJob(MODEL, network, SIZE_HW, "openvino", "int8", print, footage, drawn=True)
+    assert job.source == "drawn clips"
+    assert StepJob(MODEL, network, SIZE_HW, "openvino", "int8", print, footage).source == "real clips"
+
+
+def test_a_step_costs_an_eighth_of_a_clip():
+    """But for the lateral convolutions, which see as many frames, and head and edges."""
+    config = SlowFastConfig(lateral_kernel=7, causal=True)
+    assert count_cost(config).multiply_adds / config.window_steps == pytest.approx(
+        count_cost(replace(config, causal=False)).multiply_adds / 8, rel=0.02
+    )
