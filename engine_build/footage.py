@@ -40,11 +40,17 @@ def read_footage(source: str | Path, model: ActionModel, size_hw: tuple[int, int
         fps = fps if 1 <= fps <= 240 else model.sampling.fps
         frames: list[np.ndarray] = []
         index = 0
+
+        def wanted() -> int:
+            return round(len(frames) * model.sampling.step_s * fps)
+
         while len(frames) * model.sampling.step_s < seconds and capture.grab():
-            if index == round(len(frames) * model.sampling.step_s * fps):
+            if index == wanted():
                 _, bgr = capture.retrieve()
                 small = cv2.resize(bgr, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
-                frames.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
+                small = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+                while index == wanted():  # a slow camera's frames stand for several
+                    frames.append(small)
             index += 1
     finally:
         capture.release()

@@ -258,6 +258,12 @@ def test_int8_is_calibrated_with_the_sums_of_real_steps(tmp_path):
     )
     error = verify_steps(engine, network, video(20, seed=5), "int8", "drawn clips").feature_error
     assert 1e-4 < error < 0.2  # it rounds, and not more than 8 bits do
+    for port in engine._runner._model.inputs[1:]:  # ... but nothing that only comes from the step before
+        users = [t.get_node() for t in port.get_target_inputs()]
+        users += [t.get_node() for user in users for output in user.outputs() for t in output.get_target_inputs()
+                  if user.get_type_name() in ("Slice", "VariadicSplit", "StridedSlice")]
+        assert users
+        assert "FakeQuantize" not in {user.get_type_name() for user in users}
     engine.close()
     # "auto" takes it from now on: it was verified on video.
     chosen = build_causal_engine(MODEL, network, size_hw=SIZE_HW, target="openvino", cache_dir=tmp_path, report=print)
@@ -286,6 +292,8 @@ def test_footage_is_evenly_spaced_in_time(write_video, tmp_path):
     footage = read_footage(path, MODEL, SIZE_HW, 60.0)
     assert [number_of(f) for f in footage] == list(range(0, 48, 2))
     assert len(read_footage(path, MODEL, SIZE_HW, 1.0)) == 12
+    slow = read_footage(write_video("slow.mp4", frames=20, fps=10.0, size_hw=(48, 64)), MODEL, SIZE_HW, 60.0)
+    assert [number_of(f) for f in slow[:8]] == [0, 1, 1, 2, 3, 3, 4, 5]
     with pytest.raises(UserError, match=r"expected a video of at least 0\.5 s"):
         read_footage(write_video("short.mp4", frames=6, fps=30.0), MODEL, SIZE_HW, 60.0)
     with pytest.raises(UserError, match="which is no file"):
