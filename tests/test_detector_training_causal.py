@@ -63,7 +63,7 @@ def test_a_record_made_causal_keeps_tensors_and_loses_what_it_does_not_know():
     assert causal.sampling.look_ahead_s == 0
     assert causal.name == "slowfast_8x8_r50-causal"
     assert causal.accuracy == ""
-    assert "experimental" in causal.notes
+    assert causal.experimental
     assert causal.weights == model.weights
     assert causal.as_causal() is causal
     assert record_from_json(record_to_json(causal)) == causal
