@@ -216,15 +216,25 @@ def thresholds_for(labels: LabelMap, settings: tuple[str, ...] = ()) -> np.ndarr
     """
     limits = labels.default_thresholds().copy()
     for setting in settings:
-        name, _, number = setting.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            value = float("nan")
-        if not 0 <= value <= 1:
-            raise UserError(f"--threshold {setting}: expected a number from 0 to 1, or ACTION=NUMBER (walk=0.6)")
-        if "=" in setting:
+        name, value = check_threshold(setting)
+        if name:
             limits[labels.find(name)] = value
         else:
             limits[:] = value
     return limits
+
+
+def check_threshold(setting: str) -> tuple[str, float]:
+    """Split `"walk=0.6"` into name and number; the name of `"0.6"` is "". Whether there is such an action is not asked.
+
+    Raises:
+        UserError: no number from 0 to 1, or nothing before the `=`.
+    """
+    name, equals, number = setting.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1 or (equals and not name.strip()):
+        raise UserError(f"--threshold {setting}: expected a number from 0 to 1, or ACTION=NUMBER (walk=0.6)")
+    return name, value

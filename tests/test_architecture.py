@@ -116,7 +116,7 @@ def test_a_circle_is_seen():
 
 # Rooms of `detector` from the ground up: an import points to a lower floor or stays on its own.
 FLOORS = (
-    ("errors", "files", "types", "labels", "sampling", "device"), ("views", "tracking"), ("slowfast",), ("weights",),
+    ("errors", "command_line", "files", "types", "labels", "sampling", "device"), ("views", "tracking"), ("slowfast",), ("weights",),
     ("person", "data", "rendering"), ("evaluation",), ("training",), ("bundled",),
 )
 
