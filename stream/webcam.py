@@ -19,6 +19,7 @@ from stream.pipeline import Options, Pipeline
 from stream.results import Update, thresholds_for
 from stream.session import Session, open_session
 from stream.sources import Source, VideoFile, open_source
+from stream.sources.secrets import file_stem, source_from_environment
 from stream.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ first camera in a window, or the bundled clip; without a window, files in ./out.
 EPILOG = """\
 python -m stream.webcam --source rtsp://host/door --jsonl door.jsonl
 python -m stream.webcam --source party.mp4 --output labelled.mp4 --every 0.5
-q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
+q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py.
+Without --source, SLOWFAST_SOURCE is asked: no list of processes shows that or @FILE."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False, add_help=False,
     )
     what = cli.add_argument_group("what to watch")
-    what.add_argument("--source", metavar="S", help="camera number, file, rtsp:// or http:// URL, sample")
+    what.add_argument("--source", metavar="S", help="camera number, file, rtsp:// or http:// URL, sample; @FILE holds it")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
     what.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of video")
@@ -71,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
 class TextSink(Protocol):
     """What takes answers."""
 
-    def write(self, result) -> None:
-        """Append an answer."""
+    def write(self, what) -> None:
+        """Append an answer, or a change of the source's status."""
 
     def close(self) -> None:
         """Finish."""
@@ -139,9 +141,11 @@ def _watch(args: argparse.Namespace, options: Options, source: Source, session: 
         progress = stack.enter_context(_progress(source, args))
         say(f"watching {source.name}; {'q in the window or ' if window else ''}Ctrl-C ends")
         for update in pipeline:
-            for result in update.results:
+            for change in update.changes:
+                say(f"{change.source}: {change.status}: {change.reason}")
+            for news in (*update.changes, *update.results):
                 for text in texts:
-                    text.write(result)
+                    text.write(news)
             if update.frame is not None:
                 image = draw_update(update, limits)
                 if video is not None:
@@ -175,8 +179,9 @@ def _progress(source: Source, args: argparse.Namespace):
 
 def _open(args: argparse.Namespace, window: bool) -> Source:
     """The source that was named; without a name the first camera, and without a camera the bundled clip."""
-    if args.source is not None:
-        return open_source(args.source, live=args.live, loop=args.loop)
+    named = args.source if args.source is not None else source_from_environment()
+    if named is not None:
+        return open_source(named, live=args.live, loop=args.loop)
     try:
         return open_source("0")
     except UserError as error:
@@ -189,7 +194,7 @@ def _default_outputs(args: argparse.Namespace, source: Source, window: bool) -> 
     """Without a window and without any output named, write to ./out/ and say so."""
     if window or args.output or args.jsonl or args.ava_csv:
         return
-    stem = Path(source.name.rstrip("/").rsplit("/", 1)[-1]).stem if isinstance(source, VideoFile) else "camera"
+    stem = file_stem(source.name) if isinstance(source, VideoFile) else "camera"
     args.output, args.jsonl = str(OUT / f"{stem}.mp4"), str(OUT / f"{stem}.jsonl")
     say(f"no window here: writing {args.output} and {args.jsonl}")
 

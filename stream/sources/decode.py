@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import cv2
 import numpy as np
 
 from detector.errors import UserError
+from stream.sources.secrets import redact as redact  # where it used to live
 
 DEFAULT_FPS = 25.0
 # Two frames closer than this are a broken time base, further apart than this a jump (a spliced recording).
@@ -21,25 +21,6 @@ MIN_GAP_S, MAX_GAP_S = 1e-3, 60.0
 
 class ConnectionLost(Exception):
     """A stream that was there ended or fell silent; the text is for people and holds no credentials."""
-
-
-def redact(url: str) -> str:
-    """A URL without user, password and the values of its query, for anything that is shown or stored."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if ":" in host:
-            host = f"[{host}]"
-        if parts.port:
-            host = f"{host}:{parts.port}"
-    except ValueError:
-        return url.split("://")[0] + "://***"
-    if "@" in parts.netloc:
-        host = f"***@{host}"
-    query = "&".join(f"{key}=***" for key, _ in parse_qsl(parts.query, keep_blank_values=True))
-    if parts.query and not query:
-        query = "***"
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
 
 
 def sane_fps(fps: float | None) -> float | None:
