@@ -24,6 +24,7 @@ from stream.results import Update, check_threshold, thresholds_for
 from stream.session import Session, open_session
 from stream.session_options import add_session_options, check_session_options
 from stream.sources import Source, VideoFile, open_source
+from stream.sources.secrets import file_stem, source_from_environment
 from stream.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ first camera in a window, or the bundled clip; without a window, files in ./out.
 EPILOG = """\
 %(prog)s rtsp://host/door --jsonl door.jsonl
 %(prog)s party.mp4 --output labelled.mp4 --every 0.5
-q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
+q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py.
+Without a source, SLOWFAST_SOURCE is asked: no list of processes shows that or @FILE."""
 
 
 def parser(prog: str = "python -m stream.webcam") -> CommandLine:
@@ -43,7 +45,8 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
         prog, description=DESCRIPTION, epilog=EPILOG, usage="%(prog)s [SOURCE] [options]", width=80, add_help=False,
     )
     what = cli.add_argument_group("what to watch")
-    what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, rtsp:// or http:// URL, sample")
+    what.add_argument("place", nargs="?", metavar="SOURCE",
+                      help="camera number, file, rtsp:// or http:// URL, sample; @FILE holds it")
     what.add_argument("--source", metavar="S", help="the same, as an option")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
@@ -153,9 +156,11 @@ def _watch(args: argparse.Namespace, options: Options, source: Source, session: 
         progress = stack.enter_context(_progress(source, args))
         say(f"watching {source.name}; {'q in the window or ' if window else ''}Ctrl-C ends")
         for update in pipeline:
-            for result in update.results:
+            for change in update.changes:
+                say(f"{change.source}: {change.status}: {change.reason}")
+            for news in (*update.changes, *update.results):
                 for text in texts:
-                    text.write(result)
+                    text.write(news)
             if update.frame is not None:
                 image = draw_update(update, limits)
                 if video is not None:
@@ -205,8 +210,9 @@ def _progress(source: Source, args: argparse.Namespace):
 
 def _open(args: argparse.Namespace, window: bool) -> Source:
     """The source that was named; without a name the first camera, and without a camera the bundled clip."""
-    if args.source is not None:
-        return open_source(args.source, live=args.live, loop=args.loop)
+    named = args.source if args.source is not None else source_from_environment()
+    if named is not None:
+        return open_source(named, live=args.live, loop=args.loop)
     try:
         return open_source("0")
     except UserError as error:
@@ -219,7 +225,7 @@ def _default_outputs(args: argparse.Namespace, source: Source, window: bool) -> 
     """Without a window and without any output named, write to ./out/ and say so."""
     if window or args.output or args.jsonl or args.ava_csv:
         return
-    stem = Path(source.name.rstrip("/").rsplit("/", 1)[-1]).stem if isinstance(source, VideoFile) else "camera"
+    stem = file_stem(source.name) if isinstance(source, VideoFile) else "camera"
     args.output, args.jsonl = str(OUT / f"{stem}.mp4"), str(OUT / f"{stem}.jsonl")
     say(f"no window here: writing {args.output} and {args.jsonl}")
 

@@ -277,7 +277,7 @@ def test_a_detector_slower_than_a_second_loses_nobody_between_two_searches():
     frames = grey_frames(200)
     with session:
         watch = Watch(ListSource(frames), session, Options(), Forgetful(), Clock())
-        watch.begin(frames[0])
+        watch.take(frames[0])
         watch.detect(frames[0])
         assert len(watch.people_at(1.1, (48, 64))) == 1
         assert len(watch.people_at(3.0, (48, 64))) == 0  # nothing says yet that the detector is slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.outputs.text import TextFile
-from stream.results import KeyFrameResult
+from stream.results import KeyFrameResult, StatusChange
 
 # Scores below this are left out of AVA's CSV; they do not move the metric and would make eighty lines a person.
 AVA_MIN_SCORE = 0.005
@@ -21,8 +21,10 @@ class AvaCsv(TextFile):
     are not at whole seconds. All scores from 0.005 are listed, whatever the thresholds.
     """
 
-    def write(self, result: KeyFrameResult) -> None:
-        """Append a key frame's lines."""
+    def write(self, result: KeyFrameResult | StatusChange) -> None:
+        """Append a key frame's lines; the format has none for the source's status."""
+        if isinstance(result, StatusChange):
+            return
         moment = f"{round(result.due_s):04d}"
         if abs(result.due_s - round(result.due_s)) > 1e-6:
             moment = f"{result.due_s:08.3f}"

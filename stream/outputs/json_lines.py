@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from stream.outputs.text import TextFile
-from stream.results import KeyFrameResult, result_to_json
+from stream.results import KeyFrameResult, StatusChange, result_to_json, status_to_json
 
 
 class JsonLines(TextFile):
-    """One line a key frame, schema 1 (see `stream.results.result_to_json`)."""
+    """One line a key frame and one a change of the source's status, schema 1 (see `stream.results`)."""
 
     def __init__(self, path: str | Path, thresholds: np.ndarray, all_scores: bool = False) -> None:
         """
@@ -24,6 +24,10 @@ class JsonLines(TextFile):
         super().__init__(path)
         self._thresholds, self._all_scores = thresholds, all_scores
 
-    def write(self, result: KeyFrameResult) -> None:
+    def write(self, what: KeyFrameResult | StatusChange) -> None:
         """Append a line."""
-        self.append(json.dumps(result_to_json(result, self._thresholds, self._all_scores), ensure_ascii=False) + "\n")
+        line = (
+            status_to_json(what) if isinstance(what, StatusChange)
+            else result_to_json(what, self._thresholds, self._all_scores)
+        )
+        self.append(json.dumps(line, ensure_ascii=False) + "\n")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from detector.errors import UserError
 from stream.sources.device import open_camera
 from stream.sources.file import VideoFile
 from stream.sources.network import open_network
 from stream.sources.pushed import PushSource
+from stream.sources.secrets import read_address
 from stream.sources.source import Source, SourceStatus
 
 __all__ = ["SAMPLE", "PushSource", "Source", "SourceStatus", "VideoFile", "open_source"]
@@ -21,7 +21,8 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     """Open what a user named.
 
     Args:
-        spec: a camera's number or /dev path, a file, an RTSP or HTTP address, or `sample`.
+        spec: a camera's number or /dev path, a file, an RTSP or HTTP address, `sample`, or `@` and the name of a file
+            that holds one of these, so that no process list shows its password.
         live: play a file at its own rate, as if it were a camera.
         loop: play a file for ever.
 
@@ -32,6 +33,8 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
         UserError: it cannot be opened; one line says why, without credentials.
     """
     spec = spec.strip()
+    if spec.startswith("@"):
+        spec = read_address(spec[1:])
     if spec == "sample":
         if not SAMPLE.exists():
             raise UserError(f"the bundled clip is missing; run: python -m detector.rendering.sample {SAMPLE}")
@@ -39,8 +42,7 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     if spec.isdigit() or spec.startswith("/dev/"):
         return open_camera(spec)
     if "://" in spec:
-        scheme = urlsplit(spec).scheme.lower()
-        if scheme == "file":
+        if spec.lower().startswith("file:"):
             return VideoFile(spec.split("://", 1)[1], live=live, loop=loop)
         return open_network(spec, live=live, loop=loop)
     return VideoFile(spec, live=live, loop=loop)

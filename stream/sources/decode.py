@@ -8,7 +8,6 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from detector.data import decode
 from detector.data.decode import Video as DecodedVideo
 from detector.data.decode import VideoError
 from detector.errors import UserError
+from stream.sources.secrets import redact as redact  # where it used to live
 
 DEFAULT_FPS, MOST_FPS = 25.0, 480.0
 # Two frames closer than this are a broken time base, further apart than this a jump of a live stream's clock.
@@ -26,25 +26,6 @@ SPLICED_FORMATS = ("mpegts", "mpeg")
 
 class ConnectionLost(Exception):
     """A stream that was there ended or fell silent; the text is for people and holds no credentials."""
-
-
-def redact(url: str) -> str:
-    """A URL without user, password and the values of its query, for anything that is shown or stored."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if ":" in host:
-            host = f"[{host}]"
-        if parts.port:
-            host = f"{host}:{parts.port}"
-    except ValueError:
-        return url.split("://")[0] + "://***"
-    if "@" in parts.netloc:
-        host = f"***@{host}"
-    query = "&".join(f"{key}=***" for key, _ in parse_qsl(parts.query, keep_blank_values=True))
-    if parts.query and not query:
-        query = "***"
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
 
 
 def sane_fps(fps: float | None) -> float | None:
