@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import stat
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from detector.data import decode
 from detector.data.decode import Video as DecodedVideo
 from detector.data.decode import VideoError
 from detector.errors import UserError
+from detector.files import readable_name
 from stream.sources.secrets import redact as redact  # where it used to live
 
 DEFAULT_FPS, MOST_FPS = 25.0, 480.0
@@ -161,11 +161,6 @@ def open_video(
     return Video(video, name)
 
 
-def readable_name(path: str | Path) -> str:
-    """A path as text that can be written anywhere; bytes that are not UTF-8 become question marks in diamonds."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
 def _check_file(path: str | Path) -> None:
     file, name = Path(path), readable_name(path)
     try:
@@ -178,5 +173,7 @@ def _check_file(path: str | Path) -> None:
         raise UserError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
     if stat.S_ISDIR(kind.st_mode):
         raise UserError(f"{name}: is a folder, expected a video file")
+    if stat.S_ISCHR(kind.st_mode) or stat.S_ISBLK(kind.st_mode) or stat.S_ISSOCK(kind.st_mode):
+        raise UserError(f"{name}: is a device or a socket, expected a video file")
     if stat.S_ISREG(kind.st_mode) and kind.st_size == 0:
         raise UserError(f"{name}: is empty (0 bytes), expected a video file")

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from detector.errors import UserError
+from detector.files import readable_name
 from detector.types import Frame
-from stream.sources.decode import ConnectionLost, MediaClock, Video, open_video, readable_name
+from stream.sources.decode import ConnectionLost, MediaClock, Video, open_video
 from stream.sources.source import SourceStatus
 
 # A file that plays as if it were a camera leaves out frames that are later than this, as a camera would.
@@ -19,7 +20,15 @@ CAMERA_PATIENCE_S = 0.5
 
 
 class VideoFile:
-    """A video file: as fast as it is read, or paced by its own clock as if it were a camera."""
+    """A video file: as fast as it is read, or paced by its own clock as if it were a camera.
+
+    Attributes:
+        name: for people.
+        path: of the file, None for one on a server.
+        size_hw: of its first picture.
+        fps: nominal rate, None where it is not believable.
+        duration_s: as the file says, None where it does not.
+    """
 
     def __init__(
         self, path: str | Path, *, live: bool = False, loop: bool = False, name: str | None = None,
@@ -49,6 +58,7 @@ class VideoFile:
             raise UserError(f"{shown}: no picture in it can be read{reason}, expected a video") from None
         self.size_hw: tuple[int, int] = self._first[0].shape[:2]
         self.name = name or readable_name(Path(path).name)
+        self.path = Path(path) if timeout_s is None else None
         self._damage = ""
         self.live, self._loop, self._clock = live, loop, clock
         self.fps = self._video.fps
