@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 # A polite kill ends within three seconds; this leaves time to go.
-KILL_GRACE_S = 2.3
+KILL_GRACE_S = 1.8
 # Whoever presses Ctrl-C again does not want to wait.
 IMPATIENT_GRACE_S = 1.0
 SIGNALS = tuple(
@@ -62,14 +62,17 @@ class Ending:
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
 
     def finished(self) -> None:
-        """The program is about to end by itself; nothing is forced any more."""
+        """All is done: no signal interrupts what is left, which is Python's own end."""
+        self._raised = True
+
+    def uninstall(self) -> None:
+        """Give the signals back."""
         self._done.set()
-        if self._writer is None:
-            return
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -117,6 +120,7 @@ class Ending:
 
     def _force(self, number: int, grace_s: float) -> None:
         if not self._done.wait(grace_s):
+            print("stopped", file=sys.stderr, flush=True)
             self._leave(128 + number)
 
 

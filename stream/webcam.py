@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    # What is imported below takes a second, in which a Ctrl-C would be a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import logging
-import signal
 import sys
 import threading
 import time
@@ -38,10 +43,9 @@ DESCRIPTION = """\
 Watch a camera or a video and label what each person does. Without a source: the
 first camera in a window, or the bundled clip; without a window, files in ./out."""
 EPILOG = """\
-%(prog)s rtsp://host/door --jsonl door.jsonl
-%(prog)s party.mp4 --output labelled.mp4 --every 0.5
+%(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl
 q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py.
-Without a source, SLOWFAST_SOURCE is asked: no list of processes shows that or @FILE."""
+A source as @FILE or in SLOWFAST_SOURCE is shown in no list of processes."""
 
 
 def parser(prog: str = "python -m stream.webcam") -> CommandLine:
@@ -51,7 +55,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
     )
     what = cli.add_argument_group("what to watch")
     what.add_argument("place", nargs="?", metavar="SOURCE",
-                      help="camera number, file, rtsp:// or http:// URL, sample; @FILE holds it")
+                      help="camera number, file, rtsp:// or http:// URL, sample")
     what.add_argument("--source", metavar="S", help="the same, as an option")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
@@ -68,7 +72,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
                        help="window: now (default), synced (waits for labels), none")
     out = cli.add_argument_group("what is kept (any together)")
     out.add_argument("--output", metavar="MP4", help="annotated video that browsers play")
-    out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame, appended; - is standard output")
+    out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame; - is standard output")
     out.add_argument("--ava-csv", metavar="FILE", help="all scores in the format of AVA's evaluation")
     out.add_argument("--overwrite", action="store_true", help="replace a film of that name; else it gets a new one")
     out.add_argument("--all-scores", action="store_true", help="every class in the JSON lines")
@@ -248,15 +252,18 @@ def _default_outputs(args: argparse.Namespace, source: Source, window: bool) -> 
 
 def _settle_outputs(args: argparse.Namespace, source: Source) -> None:
     """Look at the names once more, now that the source is known, and say what becomes of files that are there."""
-    _check_outputs(args, getattr(source, "path", None))
+    for path in _check_outputs(args, getattr(source, "path", None)):
+        say(f"{readable_name(path)} is there already: new lines are appended")
     if args.output and not args.overwrite:
         free = free_name(args.output)
         if str(free) != args.output:
-            say(f"{readable_name(args.output)} is there already: writing {readable_name(free)} (--overwrite replaces it)")
+            there, new = readable_name(args.output), readable_name(free)
+            say(f"{there} is there already: writing {new} (--overwrite replaces it)")
             args.output = str(free)
 
 
-def _check_outputs(args: argparse.Namespace, source: Path | None) -> None:
+def _check_outputs(args: argparse.Namespace, source: Path | None) -> list[str]:
+    """Refuse names that will not do; gives the text files that have something in them already."""
     from stream.outputs.ava_csv import looks_like_ava_csv
     from stream.outputs.film import SUFFIXES
     from stream.outputs.json_lines import looks_like_json_lines
@@ -264,12 +271,14 @@ def _check_outputs(args: argparse.Namespace, source: Path | None) -> None:
     named = {"--output": args.output, "--jsonl": args.jsonl, "--ava-csv": args.ava_csv}
     check_outputs(named, source)
     check_file_to_write("--output", args.output, SUFFIXES)
+    begun = []
     for option, path, is_ours in (
         ("--jsonl", args.jsonl, looks_like_json_lines), ("--ava-csv", args.ava_csv, looks_like_ava_csv)
     ):
         check_file_to_write(option, path)
-        if path is not None:
-            check_appendable(f"{option} {readable_name(path)}", path, is_ours)
+        if path is not None and check_appendable(f"{option} {readable_name(path)}", path, is_ours):
+            begun.append(path)
+    return begun
 
 
 def _close_session(session: Session, ending: Ending) -> None:

@@ -157,10 +157,12 @@ def test_help_fits_a_screen():
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_a_polite_kill_end_with_files_closed(tmp_path, write_video, number):
     program = textwrap.dedent("""
-        import sys
+        import signal, sys
+        for number in (signal.SIGINT, signal.SIGHUP):  # a shell in the background ignores them for its children
+            signal.signal(number, signal.default_int_handler)
         sys.path.insert(0, "tests")
         import detector.tracking
         from stream import webcam
@@ -179,7 +181,7 @@ def test_ctrl_c_and_a_polite_kill_end_with_files_closed(tmp_path, write_video, n
     assert json.loads(process.stdout.readline())["schema"] == 1
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + number, said
     assert said.rstrip().endswith("stopped")
     assert "Traceback" not in said
     assert frames_in(out) >= 1

@@ -6,7 +6,7 @@ import hashlib
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ class Mp4Writer:
 
     Attributes:
         path: of the film; while nothing is written, of the film to be.
-        pictures: that were written.
+        pictures: that were written; fewer than were given where the disk was full.
     """
 
     def __init__(
@@ -120,13 +120,28 @@ class Mp4Writer:
         self._closed = True
         if self._file is None:
             return
+        was_well = not self._file.failed
         try:
-            if not self._file.failed:
-                self._mux(None)
+            if was_well:
+                self._mux(None, last=True)
+            else:
+                self._container.close()
         finally:
-            self._end()
-        if not (in_a_hurry and self._file.whole_bytes > HURRY_BYTES):
-            _index_in_front(self.path, self.pictures)
+            self._file.close_file()
+            if self._file.failed and not self.pictures:
+                self.path.unlink(missing_ok=True)
+        if self.pictures and not (in_a_hurry and self._file.whole_bytes > HURRY_BYTES):
+            try:
+                _index_in_front(self.path, self.pictures)
+            except UserError:
+                if was_well:
+                    raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _begin(self, image_hw: tuple[int, int]) -> None:
         import av
@@ -157,36 +172,24 @@ class Mp4Writer:
             except OSError as error:
                 raise _cannot(self.path, error) from None
 
-    def _mux(self, frame: Any) -> None:
+    def _mux(self, frame: Any, last: bool = False) -> None:
         import av
 
         assert self._file is not None
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
+            if last:
+                self._container.close()
             self._file.piece_is_whole()
         except (OSError, av.FFmpegError) as error:
+            # What was being written is the picture before, which waited to know how long it is shown.
             self._file.failed = True
+            self.pictures = max(self.pictures - 1, 0)
+            kept = f"the {self.pictures} pictures before that are kept and play" if self.pictures else "nothing is kept"
             raise UserError(
-                f"{readable_name(self.path)}: cannot be written any more ({error.strerror}); the {self.pictures} "
-                "pictures before that are kept and play"
+                f"{readable_name(self.path)}: cannot be written any more ({error.strerror}); {kept}"
             ) from None
-
-    def _end(self) -> None:
-        """Let go of the file; the encoder's last word is left out where it does not fit any more."""
-        import av
-
-        assert self._file is not None
-        try:
-            self._container.close()
-            if not self._file.failed:
-                self._file.piece_is_whole()
-        except (OSError, av.FFmpegError) as error:
-            if not self._file.failed:
-                raise _full(self.path, self.pictures, error) from None
-        finally:
-            self._file.close_file()
-
 
 class _WholePieces:
     """A file for FFmpeg that holds whole pieces only: what does not fit is taken back."""

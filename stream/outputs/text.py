@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from detector.errors import UserError
 from detector.files import readable_name
+
+log = logging.getLogger(__name__)
 
 # A last line longer than this is not looked at as a whole.
 LONGEST_LINE_BYTES = 16 * 2**20
@@ -24,7 +27,6 @@ class TextFile:
 
     Attributes:
         path: of the file, or `-`.
-        healed_bytes: of an unfinished last line that was cut off.
     """
 
     def __init__(self, path: str | Path, is_whole_line: Callable[[str], bool] = lambda line: False) -> None:
@@ -36,7 +38,7 @@ class TextFile:
         Raises:
             UserError: it cannot be written.
         """
-        self.path, self._closed, self.healed_bytes = str(path), False, 0
+        self.path, self._closed = str(path), False
         self._stdout: TextIO | None = sys.stdout if self.path == "-" else None
         self._fd = -1
         if self._stdout is not None:
@@ -76,6 +78,12 @@ class TextFile:
                 raise
             raise UserError(f"{readable_name(self.path)}: cannot be written any more ({error.strerror})") from None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Finish the file; may be called twice."""
         self._closed = True
@@ -109,4 +117,4 @@ class TextFile:
             self._append(b"\n")
             return
         os.ftruncate(self._fd, size - len(last))
-        self.healed_bytes = len(last)
+        log.warning("%s: an unfinished last line of %d bytes is cut off", readable_name(self.path), len(last))
