@@ -32,7 +32,6 @@ READ_TRIES = 16
 NEAR_PACKETS, TAIL_PACKETS = 16, 64
 # A file that lacks this much of the length it claims ends early; less is rounding.
 EARLY_S, EARLY_FRAMES = 0.25, 3.0
-TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 NO_FILE, NO_FILM = "no such file", "no video in it, expected at least one video stream"
 UNKNOWN_CODEC = "no decoder here for its pictures:"
 # FFmpeg aborts the process when it is asked to convert these.
@@ -381,21 +380,24 @@ def _squared(image: np.ndarray, pixel_shape: float) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
-def _turn(frame: Any) -> tuple[int, bool]:
-    """How a picture must be turned, counter-clockwise in quarters of 90 degrees, and whether it is mirrored first."""
-    rotation = round(getattr(frame, "rotation", 0) / 90) * 90 % 360
-    data = frame.side_data.get("DISPLAYMATRIX") if rotation or frame.side_data else None
+def _turn(frame: Any) -> tuple[bool, bool, bool]:
+    """What makes a picture upright: swap its axes, then mirror it left to right, then top to bottom."""
+    data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return rotation, False
-    m = np.frombuffer(bytes(data), "<i4")[[0, 1, 3, 4]].astype(float)
-    return rotation, bool(m[0] * m[3] - m[1] * m[2] < 0)
+        return False, False, False
+    # FFmpeg: x' = a x + c y, y' = b x + d y, in the order a b . c d . of 3 x 3 numbers. Odd angles go to the nearest.
+    a, b, c, d = (float(n) for n in np.frombuffer(bytes(data), "<i4")[[0, 1, 3, 4]])
+    swapped = abs(b) + abs(c) > abs(a) + abs(d)
+    return (True, c < 0, b < 0) if swapped else (False, a < 0, d < 0)
 
 
-def _upright(image: np.ndarray, rotation: int, mirrored: bool) -> np.ndarray:
+def _upright(image: np.ndarray, swapped: bool, left_right: bool, top_bottom: bool) -> np.ndarray:
     # Phones store portrait video lying down with a note, and what the front camera saw mirrored.
-    if mirrored:
-        image = cv2.flip(image, 1)
-    return cv2.rotate(image, TURNS[rotation]) if rotation in TURNS else image
+    if swapped:
+        image = cv2.transpose(image)
+    if left_right or top_bottom:
+        image = cv2.flip(image, -1 if left_right and top_bottom else 1 if left_right else 0)
+    return image
 
 
 def _reason(error: BaseException) -> str:
