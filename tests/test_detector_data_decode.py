@@ -163,7 +163,7 @@ def test_an_hdr_picture_of_an_ordinary_scene_looks_like_it(transfer):
     frame = hdr_frame(sdr**2.4, transfer)
     image = ToneMap(frame, transfer).apply(frame).to_ndarray(format="rgb24")
     assert np.abs(image / 255 - sdr).max() < 0.12  # dark blue beside bright green, between the cube's corners
-    assert np.abs(image / 255 - sdr).mean() < 0.003
+    assert np.abs(image / 255 - sdr).mean() < 0.006
 
 
 def write_hdr(path, transfer: int, image: np.ndarray):
