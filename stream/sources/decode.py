@@ -42,14 +42,15 @@ class MediaClock:
     after the last.
     """
 
-    def __init__(self, fps: float | None, max_gap_s: float = MAX_GAP_S) -> None:
+    def __init__(self, fps: float | None, max_gap_s: float = MAX_GAP_S, *, slow_from_start: bool = False) -> None:
         """
         Args:
             fps: nominal rate.
             max_gap_s: stamps further apart are a jump; infinite where every gap is a pause.
+            slow_from_start: longer gaps are pauses if there was none but such from the first on.
         """
         self._period_s = 1 / (fps or DEFAULT_FPS)
-        self._max_gap_s = max_gap_s
+        self._max_gap_s, self._slow = max_gap_s, slow_from_start
         self._last_pts_s: float | None = None
         self._time_s: float | None = None
 
@@ -58,7 +59,8 @@ class MediaClock:
         gap_s = self._period_s
         if pts_s is not None and self._last_pts_s is not None:
             stamped_s = pts_s - self._last_pts_s
-            gap_s = stamped_s if MIN_GAP_S < stamped_s < self._max_gap_s else gap_s
+            self._slow = self._slow and stamped_s >= self._max_gap_s
+            gap_s = stamped_s if MIN_GAP_S < stamped_s < (math.inf if self._slow else self._max_gap_s) else gap_s
         self._last_pts_s = pts_s
         self._time_s = 0.0 if self._time_s is None else self._time_s + gap_s
         return self._time_s
@@ -66,10 +68,8 @@ class MediaClock:
     @classmethod
     def of_file(cls, video: Video) -> MediaClock:
         """For a file: pauses of any length are kept (a time-lapse has one picture in 90 s), unless it is spliced."""
-        longest_s = math.inf
-        if video.format_name in SPLICED_FORMATS:
-            longest_s = max(MAX_GAP_S, 10 / (video.rate_fps or DEFAULT_FPS))
-        return cls(video.rate_fps, longest_s)
+        spliced = video.format_name in SPLICED_FORMATS
+        return cls(video.rate_fps, MAX_GAP_S if spliced else math.inf, slow_from_start=spliced)
 
     def restart(self) -> None:
         """The next stamp has nothing to do with the last: a loop, a new connection."""
