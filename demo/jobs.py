@@ -213,7 +213,9 @@ class Job:
             source: Source = ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)
             stem = Path(self.folder.shown_name).stem
             serve = self.folder.serve
-            video = Mp4Writer(serve(VIDEO, "video/mp4", f"{stem}_annotated.mp4"), file.fps)
+            for name in (JSONL, CSV):  # of an earlier analysis of the same upload
+                (self.folder.path / name).unlink(missing_ok=True)
+            video = Mp4Writer(serve(VIDEO, "video/mp4", f"{stem}_annotated.mp4"), file.fps, overwrite=True)
             jsonl = JsonLines(serve(JSONL, "application/x-ndjson", f"{stem}_actions.jsonl"), thresholds)
             ava = AvaCsv(serve(CSV, "text/csv", f"{stem}_ava.csv"))
             for sink in (video, jsonl, ava):
