@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from detector import __version__
-from detector.errors import UserError, nearest_names
+from detector.errors import UserError, perhaps
 
 PROGRAM = "slowfast-live"
 
@@ -56,8 +56,7 @@ class CommandLine(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse; unknown options are told before what is missing, since one often explains the other."""
         words = sys.argv[1:] if args is None else [str(word) for word in args]
-        if self._subparsers is None:
-            self._refuse_unknown_options(words)
+        self._refuse_unknown_options(words)
         return super().parse_known_args(words, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -86,8 +85,8 @@ class CommandLine(argparse.ArgumentParser):
 
     def _refuse_unknown_options(self, words: Sequence[str]) -> None:
         for word in words:
-            if word == "--":
-                return
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                return  # what follows a command's name is that command's
             name = word.split("=", 1)[0]
             # `-output` would be read as `-o utput`, or `-help` as `-h elp`.
             one_dash = len(name) > 2 and name[0] == "-" != name[1] and f"-{name}" in self._option_string_actions
@@ -96,11 +95,12 @@ class CommandLine(argparse.ArgumentParser):
 
     def _unknown(self, option: str) -> str:
         shown = [
-            name for action in self._actions for name in action.option_strings
+            name[2:] for action in self._actions for name in action.option_strings
             if action.help is not argparse.SUPPRESS and name.startswith("--")
         ]
-        near = [name for name in shown if name.startswith(option)] or difflib.get_close_matches(option, shown, 1, 0.75)
-        return f"{option}: unknown option; perhaps {one_of(near) if near else nearest_names(option, shown)}?"
+        word = option.lstrip("-")
+        near = [name for name in shown if name.startswith(word)] or difflib.get_close_matches(word, shown, 1, 0.6)
+        return f"{option}: unknown option" + (f"; perhaps {one_of(f'--{name}' for name in near)}?" if near else "")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Of a wrong choice the nearest right ones are named."""
@@ -108,8 +108,9 @@ class CommandLine(argparse.ArgumentParser):
             return
         known = [str(choice) for choice in action.choices]
         if isinstance(action, argparse._SubParsersAction):
-            raise argparse.ArgumentError(None, f"{value}: no such command, expected {one_of(known)}")
-        raise argparse.ArgumentError(action, f"got {value!r}, expected {one_of(known)}")
+            near = perhaps(str(value), known)
+            raise argparse.ArgumentError(None, f"{value}: no such command, expected {one_of(known)}{near}")
+        raise argparse.ArgumentError(action, f"got {value!r}, expected {one_of(known)}{perhaps(str(value), known)}")
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -27,6 +27,12 @@ def nearest_names(name: str, known: Iterable[str], most: int = 3, *, fill: bool 
     return near[0] if len(near) == 1 else f"{', '.join(near[:-1])} or {near[-1]}"
 
 
+def perhaps(name: str, known: Iterable[str]) -> str:
+    """`; perhaps walk?` for an error's line where one of the known names is like a wrong one, else nothing."""
+    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
+    return f"; perhaps {near[0]}?" if near else ""
+
+
 def run_command(main: Callable[[], int | None]) -> int:
     """Run a command-line entry point and turn its outcome into an exit code.
 

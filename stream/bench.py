@@ -104,15 +104,20 @@ def main(argv: list[str] | None = None, prog: str = "python -m stream.bench") ->
     return 0
 
 
-def command(argv: list[str] | None = None, prog: str = "python -m stream.bench") -> int:
-    """Entry point."""
+def run(argv: list[str] | None = None, prog: str = "python -m stream.bench") -> int:
+    """Prepare the process and run the command."""
     import cv2
 
     from engine_build.memory import give_large_blocks_back_at_once
 
     cv2.setNumThreads(1)
     give_large_blocks_back_at_once()
-    return run_command(lambda: main(argv, prog))
+    return main(argv, prog)
+
+
+def command() -> int:
+    """Entry point."""
+    return run_command(run)
 
 
 if __name__ == "__main__":

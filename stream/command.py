@@ -6,6 +6,7 @@ Commands are named here as text and imported when they are called, so that this 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Command:
 
     Attributes:
         word: that is typed.
-        entry: `module:function` of `(argv, prog)`, which returns an exit code or None.
+        entry: `module:function` of `(argv, prog)`, which returns an exit code or None and raises `UserError`.
         about: one line.
     """
 
@@ -39,15 +40,15 @@ class Command:
     @property
     def installed(self) -> bool:
         """Its module is here."""
-        module = self.entry.partition(":")[0]
-        try:
-            return find_spec(module) is not None
-        except ModuleNotFoundError:
-            return False
+        # The spec of a module in a package would import the package; its file tells as much.
+        top, *inner = self.entry.partition(":")[0].split(".")
+        package = find_spec(top)
+        places = package.submodule_search_locations if package and package.submodule_search_locations else []
+        return any(Path(place, *inner).with_suffix(".py").is_file() for place in places)
 
 
 COMMANDS = (
-    Command("watch", "stream.webcam:command", "label what people do in a camera or a video; the word may be left out"),
+    Command("watch", "stream.webcam:run", "label what people do in a camera or a video; the word may be left out"),
     Command("demo", "demo.__main__:main", "the same in a browser"),
     Command("serve", "stream.serve:main", "many cameras, day and night"),
     Command("events", "stream.events.__main__:main", "rules, and what they found"),
@@ -58,7 +59,7 @@ COMMANDS = (
     Command("weights", "detector.weights.__main__:main", "list and fetch published weights"),
     Command("networks", "detector.slowfast.__main__:main", "the paper's networks; what a weights file holds"),
     Command("build", "engine_build.__main__:main", "make the fastest engine of this machine"),
-    Command("bench", "stream.bench:command", "measure how real the real time is"),
+    Command("bench", "stream.bench:run", "measure how real the real time is"),
 )
 
 
@@ -85,6 +86,22 @@ def main(argv: list[str] | None = None) -> int:
     first = words[0] if words else ""
     if first in ("-h", "--help", "--version", "help"):
         parser().parse_args(["--help"] if first == "help" else [first])
+    try:
+        return _dispatch(first, words)
+    except UserError as error:
+        # What is advised is said as it is called here.
+        raise UserError(roofed(str(error))) from error
+
+
+def roofed(text: str) -> str:
+    """Text with `python -m` commands under this roof: `slowfast-live weights` for `python -m detector.weights`."""
+    for command in COMMANDS:
+        module = command.entry.partition(":")[0].removesuffix(".__main__")
+        text = re.sub(rf"python -m {re.escape(module)}(?![\w.])", f"{PROGRAM} {command.word}", text)
+    return text
+
+
+def _dispatch(first: str, words: list[str]) -> int:
     command = next((c for c in COMMANDS if c.word == first and c.installed), None)
     if command is not None:
         return command.load()(words[1:], f"{PROGRAM} {command.word}") or 0

@@ -9,7 +9,7 @@ import argparse
 from typing import Any
 
 from detector.command_line import check_share, one_of
-from detector.errors import UserError, nearest_names
+from detector.errors import UserError, perhaps
 
 
 def add_session_options(group: Any, *, many_models: bool = False) -> None:
@@ -61,6 +61,4 @@ def check_name(option: str, name: str, known: tuple[str, ...]) -> None:
         UserError: it is not; the line names the nearest and all.
     """
     if name not in known:
-        raise UserError(
-            f"{option} {name}: unknown, expected {one_of(known)}; perhaps {nearest_names(name, known, 1)}?"
-        )
+        raise UserError(f"{option} {name}: unknown, expected {one_of(known)}{perhaps(name, known)}")

@@ -336,8 +336,8 @@ def _display() -> bool:
     return display_available()
 
 
-def command(argv: list[str] | None = None, prog: str = "python -m stream.webcam") -> int:
-    """Entry point: Ctrl-C and a polite kill both end with files closed."""
+def run(argv: list[str] | None = None, prog: str = "python -m stream.webcam") -> int:
+    """Prepare the process and run the command: Ctrl-C, a hang-up and a polite kill end with files closed."""
     import cv2
 
     # Pictures are small work; more threads of OpenCV's would only stand in the network's way.
@@ -353,6 +353,11 @@ def command(argv: list[str] | None = None, prog: str = "python -m stream.webcam"
         # Threads may be at work in networks still, which Python must not be torn down beneath.
         leave_now(ending.exit_code if code == 130 else code)
     return code
+
+
+def command() -> int:
+    """Entry point."""
+    return run_command(run)
 
 
 if __name__ == "__main__":

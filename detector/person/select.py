@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from detector.device import pick_device
-from detector.errors import UserError, nearest_names
+from detector.errors import UserError, perhaps
 from detector.person import PersonDetector
 from detector.weights.records import DetectorModel
 from detector.weights.zoo import AUTO_DETECTOR, DETECTOR_MODELS, POSENET
@@ -63,9 +63,8 @@ def check_detector_name(name: str) -> None:
         return
     if Path(name).suffix or "/" in name:
         raise UserError(f"person detector {name}: no such file")
-    near = nearest_names(name, DETECTOR_MODELS, 1)
-    known = ", ".join(DETECTOR_MODELS)
-    raise UserError(f"person detector {name!r}: unknown, expected auto, {known} or a .pth file; perhaps {near}?")
+    known, near = ", ".join(DETECTOR_MODELS), perhaps(name, DETECTOR_MODELS)
+    raise UserError(f"person detector {name!r}: unknown, expected auto, {known} or a .pth file{near}")
 
 
 def _advice(better: bool, has_faces: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.command_line import CommandLine, check_share
+from detector.command_line import CommandLine, check_folder_to_make, check_share
 from detector.errors import UserError, run_command
 from detector.training.paper import PLANS, Plan, find_plan
 from detector.training.recipe import Execution, Recipe
@@ -38,7 +38,8 @@ def create_parser(prog: str = "python -m detector.training") -> CommandLine:
     """The command line."""
     recipes = "\n".join(f"  {name:10}{plan.about}" for name, plan in PLANS.items())
     parser = CommandLine(
-        prog, description="Train as the paper does, or on actions of your own.", epilog=EXAMPLES.format(recipes=recipes),
+        prog, description="Train as the paper does, or on actions of your own.",
+        epilog=EXAMPLES.format(recipes=recipes),
     )
     parser.add_argument("--recipe", required=True, metavar="NAME", help=", ".join(PLANS))
     parser.add_argument("--data", required=True, type=Path, metavar="PATH", help="the data set's folder, or a CSV")
@@ -50,13 +51,13 @@ def create_parser(prog: str = "python -m detector.training") -> CommandLine:
     parser.add_argument("--labels", default="", metavar="FILE", help="what action ids mean (CSV, pbtxt)")
     parser.add_argument("--proposals", type=Path, metavar="CSV", help="train on predicted boxes with IoU > 0.9 too")
     parser.add_argument("--val-boxes", type=Path, metavar="CSV", help="validate on predicted boxes, as the paper does")
-    parser.add_argument("--box-score", type=float, default=0.8, help="least score of these (default 0.8)")
+    parser.add_argument("--box-score", type=float, default=0.8, metavar="X", help="least score of these (default 0.8)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a recipe's number")
     parser.add_argument("--freeze-trunk", action="store_true", help="train the last layer only")
     parser.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="broken rows and videos")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    parser.add_argument("--workers", type=int, default=2, help="processes that load clips (default 2)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the training (default: all)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load clips (default 2)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: all)")
     parser.add_argument("--checkpoint-every", type=int, default=200, metavar="N", help="updates (default 200)")
     return parser
 
@@ -71,8 +72,10 @@ def check_arguments(args: argparse.Namespace) -> Plan:
     for option, path in (("--val", args.val), ("--proposals", args.proposals), ("--val-boxes", args.val_boxes)):
         if path is not None and not path.is_file():
             raise UserError(f"{option} {path}: no such file")
-    if args.output is not None and args.output.exists() and not args.output.is_dir():
-        raise UserError(f"--output {args.output}: is a file, expected a folder")
+    if args.output is not None:
+        if args.output.exists() and not args.output.is_dir():
+            raise UserError(f"--output {args.output}: is a file, expected a folder")
+        check_folder_to_make("--output", args.output.parent)  # runs/mine may both be new, more may not
     check_share("--box-score", args.box_score)
     plan.recipe_for(args.set)
     if args.workers < 0 or args.threads < 0 or args.checkpoint_every < 1:

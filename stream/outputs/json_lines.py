@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.outputs.text import TextFile
-from stream.results import KeyFrameResult, StatusChange, result_to_json, status_to_json
+from stream.results import KeyFrameResult, StatusChange, status_to_json
 
 
 def looks_like_json_lines(line: str) -> bool:
@@ -22,11 +22,11 @@ class JsonLines(TextFile):
     A file that exists is appended to; a torn last line is cut off first.
     """
 
-    def __init__(self, path: str | Path, thresholds: np.ndarray, all_scores: bool = False) -> None:
+    def __init__(self, path: str | Path, thresholds: np.ndarray | None = None, all_scores: bool = False) -> None:
         """
         Args:
             path: of the file, or `-`.
-            thresholds: (A,) scores over which an action is listed.
+            thresholds: (A,) scores over which an action is listed; the labels' own unless given.
             all_scores: list every action.
         """
         super().__init__(path, _is_json)
@@ -39,7 +39,7 @@ class JsonLines(TextFile):
         """Append a line."""
         line = (
             status_to_json(what) if isinstance(what, StatusChange)
-            else result_to_json(what, self._thresholds, self._all_scores)
+            else what.to_dict(self._thresholds, self._all_scores)
         )
         self.append(json.dumps(line, ensure_ascii=self._ascii) + "\n")
 
