@@ -30,8 +30,7 @@ first camera in a window, or the bundled clip; without a window, files in ./out.
 EPILOG = """\
 python -m stream.webcam --source rtsp://host/door --jsonl door.jsonl
 python -m stream.webcam --source party.mp4 --output labelled.mp4 --every 0.5
-q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py.
-Without --source, SLOWFAST_SOURCE is asked: no list of processes shows that or @FILE."""
+q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False, add_help=False,
     )
     what = cli.add_argument_group("what to watch")
-    what.add_argument("--source", metavar="S", help="camera number, file, rtsp:// or http:// URL, sample; @FILE holds it")
+    what.add_argument("--source", metavar="S", help="camera number, file, URL, sample, @FILE that holds it")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
     what.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of video")

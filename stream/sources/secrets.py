@@ -1,4 +1,4 @@
-"""Passwords in addresses: kept out of whatever is shown, handed to FFmpeg so that it understands them, read from files."""
+"""Passwords in addresses: kept out of whatever is shown, escaped for FFmpeg, read from files or the environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _SECRET = (
 _PLAIN = "channel|stream|subtype|profile|res|resolution|real_stream|video|audio|mode|live|fps|format"
 # `password=value` in a path. Cameras write several into one part of it (`user=admin_password=X_channel=1`).
 _PAIR = re.compile(
-    rf"(?<![a-z0-9])((?:{_SECRET})(?:=|:|%3d|%3a))(.*?)(?=[_&;,/? ](?:{_PLAIN}|user|username|pass|password|pwd)(?:=|%3d)|$)",
+    rf"(?<![a-z0-9])((?:{_SECRET})(?:=|:|%3d|%3a))(.*?)"
+    rf"(?=[_&;,/? ](?:{_PLAIN}|user|username|pass|password|pwd)(?:=|%3d)|$)",
     re.IGNORECASE,
 )
 # `/token/value`
@@ -30,7 +31,9 @@ _FOLDER = re.compile(
     r"(?<=/)((?:[a-z]+[_\-]?)?(?:token|key|password|passwd|pwd|secret|auth|sig|signature))/([^/]+)", re.IGNORECASE
 )
 # A part of a path that no person would choose as a name: a key that opens the stream to whoever has it.
-_RANDOM = re.compile(r"(?<=/)(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[A-Za-z0-9]{12,}(?=/|$)|(?<=/)[0-9a-fA-F-]{32,}(?=/|$)")
+_RANDOM = re.compile(
+    r"(?<=/)(?:(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[A-Za-z0-9]{12,}|[0-9a-fA-F-]{32,})(?=/|$)"
+)
 
 
 def redact(address: str) -> str:
