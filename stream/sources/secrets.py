@@ -51,8 +51,9 @@ def redact(address: str) -> str:
         return f"{scheme}://{HIDDEN}"  # the @ is part of a secret, and so may be what follows
     host, slash, path = re.match("([^/?;#]*)([/?;#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     path = slash + path
-    if slash != "?":
-        path = _PAIR.sub(rf"\1{HIDDEN}", path)
+    first = _PAIR.search(path)
+    if first and "?" not in path[:first.start()]:
+        path = _PAIR.sub(rf"\1{HIDDEN}", path)  # the secret itself may hold a ? or #
     path, mark, query = path.partition("#")[0].partition("?")
     path = _RANDOM.sub(HIDDEN, _FOLDER.sub(rf"\1/{HIDDEN}", path))
     return f"{scheme}://{HIDDEN + at if at else ''}{host}{path}{mark}{_hide_values(query)}"
