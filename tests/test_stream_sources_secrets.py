@@ -53,7 +53,9 @@ ROOT = Path(__file__).resolve().parent.parent
     ("rtsp://h/Streaming/Channels/101", "rtsp://h/Streaming/Channels/101"),
     ("rtsp://h/h264Preview_01_main", "rtsp://h/h264Preview_01_main"),
     ("rtsp://cam-key:554/keyframes/1", "rtsp://cam-key:554/keyframes/1"),
-    ("films/password=x.mp4", "films/password=x.mp4"),
+    ("films/password=x.mp4", "films/password=x.mp4"), ("films/me@home.mp4", "films/me@home.mp4"),
+    # A slip of the pen is no address any more.
+    ("rtsp:/admin:secret@host/live", "***@host/live"), ("admin:secret@host", "***@host"),
 ])
 def test_what_opens_a_stream_is_hidden(url, shown):
     assert redact(url) == shown
@@ -146,6 +148,9 @@ def run_program(addresses, folder, *options, timeout=100, **environment):
 def test_no_output_of_the_program_holds_a_password(tmp_path):
     """Addresses that cannot be opened: the errors of each library on the way are one line without the secret."""
     secret = "Xy7zzSecretQ"
+    door, slip = tmp_path.parent / f"{tmp_path.name}-door", tmp_path.parent / f"{tmp_path.name}-slip"
+    door.write_text(f"rtsp://admin:{secret}@127.0.0.1:9/live\n")
+    slip.write_text(f"{secret}\n")
     places = [
         f"rtsp://admin:2024/{secret}@127.0.0.1:9/live", f"rtsp://admin:{secret}#{secret}@127.0.0.1:9/live",
         f"rtsp://admin:{secret}?{secret}@127.0.0.1:9/live", f"rtsp://admin:[{secret}@127.0.0.1:9/live",
@@ -157,6 +162,7 @@ def test_no_output_of_the_program_holds_a_password(tmp_path):
         f"srt://127.0.0.1:9?passphrase={secret}&timeout=100000", f"rtmp://127.0.0.1:9/app/x?auth={secret}",
         f"nonsense://u:{secret}@host/x", f"RTSP://u:{secret}@127.0.0.1:9/x", f"rtsp://u:{secret}@127.0.0.1:99999/x",
         f"rtsp://u:{secret}@no-such-host.invalid/x", f"https://u:{secret}@127.0.0.1:9/x.m3u8",
+        f"rtsp:/u:{secret}@127.0.0.1/x", f"u:{secret}@127.0.0.1", f"@{door}", f"@{slip}", f"@{tmp_path / 'no'}",
         f"rtsp://u:{secret}%@127.0.0.1:9/x", f"rtsp://u:%00{secret}@127.0.0.1:9/x",
     ]
     everything, said = run_program(places, tmp_path, "--jsonl", "out.jsonl")
@@ -165,6 +171,32 @@ def test_no_output_of_the_program_holds_a_password(tmp_path):
     codes = re.findall(r"^---- \d+ (\d+)$", said, re.MULTILINE)
     assert codes == ["2"] * len(places)
     assert len(re.findall("^error: ", said, re.MULTILINE)) == len(places)
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_no_list_of_processes_holds_the_password(tmp_path, way):
+    secret = "Xy7zzSecretQ"
+    door = tmp_path / "door"
+    door.write_text(f"rtsp://admin:{secret}@127.0.0.1:9/live\n")
+    program = PROGRAM.split("for i, address")[0] + textwrap.dedent("""
+        import subprocess
+        from stream.sources import network
+        def opened(url, **how):
+            print(open("/proc/self/cmdline", "rb").read())
+            print(subprocess.run(["env"], capture_output=True).stdout)  # what a child process inherits
+            print("opened", url == sys.stdin.read())
+            raise SystemExit
+        import stream.sources
+        stream.sources.open_network = opened
+        webcam.main(sys.argv[2:])
+    """)
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), *(["--source", f"@{door}"] if way == "file" else [])], cwd=ROOT,
+        input=door.read_text().strip(), text=True, capture_output=True, timeout=60, check=False,
+        env=os.environ | ({"SLOWFAST_SOURCE": door.read_text()} if way == "environment" else {}),
+    )
+    assert "opened True" in run.stdout, run.stderr
+    assert secret not in run.stdout + run.stderr
 
 
 def test_a_run_that_works_is_lost_and_is_refused_says_so_without_the_password(tmp_path):

@@ -41,11 +41,11 @@ def redact(address: str) -> str:
 
     Hidden are what stands between `://` and the last `@`, all values of a query, the values of whatever reads like a
     secret elsewhere, parts of a path that are random letters, and what follows `#`. A path of this machine comes back
-    as it is. It rather hides too much: where a secret ends is often not to be told.
+    as it is, but for what looks like user and password in it. It rather hides too much: where a secret ends is often not to be told.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
-        return address
+        return re.sub("^.*:.*@", f"{HIDDEN}@", address)
     login, at, rest = rest.rpartition("@")
     if _PAIR.search(re.sub("^[^/?;]*", "", login)):
         return f"{scheme}://{HIDDEN}"  # the @ is part of a secret, and so may be what follows
