@@ -36,14 +36,14 @@ class Connection(Protocol):
 class Backoff:
     """How long to wait before each attempt to connect again: 0.5 s, doubling, less up to a quarter.
 
-    Up to `early_s` after the last picture it is 3 s at most, so that a camera that is back is soon found, and 1 s after
+    Up to `early_s` after the last picture it is 2 s at most, so that a camera that is back is soon found, and 1 s after
     a connection that gave pictures, so that one that blinks stays in sight; after that up to 15 s. A connection that
     has held for `stable_s` starts from the beginning. Pure: time is handed in.
     """
 
     def __init__(
         self, first_s: float = 0.5, most_s: float = 15.0, stable_s: float = 10.0,
-        jitter: Callable[[], float] = random.random, early_most_s: float = 3.0, early_s: float = 120.0,
+        jitter: Callable[[], float] = random.random, early_most_s: float = 2.0, early_s: float = 120.0,
         blink_most_s: float = 1.0,
     ) -> None:
         self._first_s, self._most_s, self._stable_s, self._jitter = first_s, most_s, stable_s, jitter
