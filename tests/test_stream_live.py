@@ -12,7 +12,7 @@ from stream.handoff import Closed
 from stream.live import LiveRun
 from stream.pipeline import Options, Pipeline
 from stream.sources import PushSource
-from stream.watch import Watch, with_newcomers
+from stream.watching import Watch, with_newcomers
 
 BOUND_S = 20
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from stream.outputs.text import TextFile
-from stream.results import KeyFrameResult, StatusChange, result_to_json, status_to_json
+from stream.results import KeyFrameResult, StatusChange, status_to_json
 
 
 class JsonLines(TextFile):
     """One line a key frame and one a change of the source's status, schema 1 (see `stream.results`)."""
 
-    def __init__(self, path: str | Path, thresholds: np.ndarray, all_scores: bool = False) -> None:
+    def __init__(self, path: str | Path, thresholds: np.ndarray | None = None, all_scores: bool = False) -> None:
         """
         Args:
             path: of the file, or `-`.
-            thresholds: (A,) scores over which an action is listed.
+            thresholds: (A,) scores over which an action is listed; the labels' own unless given.
             all_scores: list every action.
         """
         super().__init__(path)
@@ -27,7 +27,6 @@ class JsonLines(TextFile):
     def write(self, what: KeyFrameResult | StatusChange) -> None:
         """Append a line."""
         line = (
-            status_to_json(what) if isinstance(what, StatusChange)
-            else result_to_json(what, self._thresholds, self._all_scores)
+            status_to_json(what) if isinstance(what, StatusChange) else what.to_dict(self._thresholds, self._all_scores)
         )
         self.append(json.dumps(line, ensure_ascii=False) + "\n")
