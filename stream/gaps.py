@@ -29,7 +29,7 @@ class Timed(Protocol):
 
 def is_gap(before: Timed, after: Timed) -> bool:
     """Whether `after` belongs to another scene than `before`, the picture that came just before it."""
-    return after.segment != before.segment or after.time_s - before.time_s > MAX_GAP_S
+    return bool(after.segment != before.segment or after.time_s - before.time_s > MAX_GAP_S)
 
 
 class Repeats:

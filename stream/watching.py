@@ -22,7 +22,7 @@ from stream.presence import Presence
 from stream.results import Drops, KeyFrameResult, Status, StatusChange, Timings, Update
 from stream.ring import Moment, Ring
 from stream.session import Scored, Session
-from stream.sources import Source
+from stream.sources import Source, SourceStatus
 
 R = TypeVar("R")
 # The ring keeps this much more than a clip, so that cutting one is never a race with the camera.
@@ -259,7 +259,7 @@ class Watch:
     def news(self) -> tuple[StatusChange, ...]:
         """What became of a live source since this was last asked, each change once."""
         # Sources that are always there need not have it.
-        changes = getattr(self.source, "changes", list)()
+        changes: list[SourceStatus] = getattr(self.source, "changes", list)()
         with self._lock:
             return self._presence.news(changes, self.clock(), self._utc_clock())
 

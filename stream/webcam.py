@@ -34,7 +34,7 @@ from stream.session import Session, open_session
 from stream.session_options import add_session_options, check_session_options
 from stream.sources import Source, VideoFile, open_source
 from stream.sources.local import local_path
-from stream.sources.secrets import file_stem, source_from_environment
+from stream.sources.secrets import file_stem, redact, source_from_environment
 from stream.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,7 @@ Watch a camera or a video and label what each person does. Without a source: the
 first camera in a window, or the bundled clip; without a window, files in ./out."""
 EPILOG = """\
 %(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl
-q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py.
-A source as @FILE or in SLOWFAST_SOURCE is shown in no list of processes."""
+q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
 
 
 def parser(prog: str = "python -m stream.webcam") -> CommandLine:
@@ -54,8 +53,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
         prog, description=DESCRIPTION, epilog=EPILOG, usage="%(prog)s [SOURCE] [options]", width=80, add_help=False,
     )
     what = cli.add_argument_group("what to watch")
-    what.add_argument("place", nargs="?", metavar="SOURCE",
-                      help="camera number, file, rtsp:// or http:// URL, sample")
+    what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, URL, sample, @FILE that holds it")
     what.add_argument("--source", metavar="S", help="the same, as an option")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
@@ -309,7 +307,7 @@ def _check(args: argparse.Namespace) -> None:
     """What can be found wrong before anything is loaded; of actions' names, before all but the model's record."""
     if args.place is not None:
         if args.source is not None:
-            raise UserError(f"{args.place}: got two sources, {args.source} is the other; expected one")
+            raise UserError(f"{redact(args.place)}: got two sources, {redact(args.source)} is the other; expected one")
         args.source = args.place
     for name, low, high in (("every", 0, 3600), ("seconds", 0, float("inf"))):
         value = getattr(args, name)

@@ -11,7 +11,7 @@ from stream.sources.file import VideoFile
 from stream.sources.local import local_path
 from stream.sources.network import open_network
 from stream.sources.pushed import PushSource
-from stream.sources.secrets import read_address
+from stream.sources.secrets import read_address, redact
 from stream.sources.source import Source, SourceStatus
 
 __all__ = ["SAMPLE", "PushSource", "Source", "SourceStatus", "VideoFile", "open_source"]
@@ -36,8 +36,18 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     """
     if not os.path.exists(spec):  # a name may begin with a space, an address that was pasted has one too many
         spec = spec.strip()
+    address = spec
     if spec.startswith("@"):
-        spec = read_address(spec[1:])
+        address = read_address(spec[1:])
+    try:
+        return _open(address, live, loop)
+    except UserError as error:
+        # A slip in an address, such as `rtsp:/user:password@host`, makes it the name of a file.
+        shown = spec if address != spec and "://" not in address else redact(address)
+        raise UserError(str(error).replace(address, shown)) from None
+
+
+def _open(spec: str, live: bool, loop: bool) -> Source:
     if spec == "sample":
         if not SAMPLE.exists():
             raise UserError(f"the bundled clip is missing; run: python -m detector.rendering.sample {SAMPLE}")

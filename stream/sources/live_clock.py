@@ -56,7 +56,7 @@ class LiveClock:
             self._shift_s += self._last_s + away_s - time_s
             time_s = self._last_s + away_s
         elif self.paced:
-            if None not in (pts_s, self._stamp_s) and pts_s < self._stamp_s - MAX_GAP_S:
+            if pts_s is not None and self._stamp_s is not None and pts_s < self._stamp_s - MAX_GAP_S:
                 self.segment += 1
         elif abs(time_s - arrived_s) > MAX_DRIFT_S:
             self._note_burst(time_s > arrived_s, now_s)

@@ -37,6 +37,7 @@ class NetworkStream:
         video: what is read from.
         fps: nominal rate, None where it is not believable.
         transport: that an RTSP server agreed to; "" for others.
+        gave_pictures: at least one.
         paced: pictures come in bursts, a segment at a time.
         may_burst: they may turn out to. An RTSP camera sends each picture as it is made.
     """
@@ -52,6 +53,7 @@ class NetworkStream:
         """
         rtsp = _scheme(url) in ("rtsp", "rtsps")
         self.video, self.transport = _open_rtsp(url, transports) if rtsp else (_open(url, {}), "")
+        self.gave_pictures = False
         self.fps = self.video.fps
         # MJPEG over HTTP has no time stamps; FFmpeg invents 25 a second.
         self._stamped = self.video.format_name not in ("mpjpeg", "mjpeg")
@@ -60,6 +62,7 @@ class NetworkStream:
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float | None]]:
         for image, pts_s in self.video:
+            self.gave_pictures = True
             yield image, pts_s if self._stamped else None
 
     def close(self) -> None:
@@ -127,13 +130,23 @@ def open_network(url: str, *, live: bool = False, loop: bool = False, **changes:
     if first.video.duration_s is not None and not first.transport:
         first.close()
         return VideoFile(for_ffmpeg(url), live=live, loop=loop, name=name, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
-    opened = [first]
-    transports = sorted(TRANSPORTS, key=lambda transport: transport != first.transport)
+    return LiveCamera(name, _Connector(url, first).connect, **changes)
 
-    def connect() -> NetworkStream:
-        if opened:
-            return opened.pop()
-        knock(url)
-        return NetworkStream(url, transports)
 
-    return LiveCamera(name, connect, **changes)
+class _Connector:
+    """Connects to one address again and again, over the transport that worked last."""
+
+    def __init__(self, url: str, first: NetworkStream) -> None:
+        self._url, self._last, self._handed_out = url, first, False
+
+    def connect(self) -> NetworkStream:
+        if not self._handed_out:
+            self._handed_out = True
+            return self._last
+        knock(self._url)
+        at = TRANSPORTS.index(self._last.transport) if self._last.transport else 0
+        if not self._last.gave_pictures:
+            # It agreed and sent nothing, as servers do whose firewall or whose other transports are amiss.
+            at += 1
+        self._last = NetworkStream(self._url, [*TRANSPORTS[at:], *TRANSPORTS[:at]])
+        return self._last

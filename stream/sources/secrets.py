@@ -1,4 +1,4 @@
-"""Passwords in addresses: kept out of whatever is shown, handed to FFmpeg so that it understands them, read from files."""
+"""Passwords in addresses: kept out of whatever is shown, escaped for FFmpeg, read from files or the environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _SECRET = (
 _PLAIN = "channel|stream|subtype|profile|res|resolution|real_stream|video|audio|mode|live|fps|format"
 # `password=value` in a path. Cameras write several into one part of it (`user=admin_password=X_channel=1`).
 _PAIR = re.compile(
-    rf"(?<![a-z0-9])((?:{_SECRET})(?:=|:|%3d|%3a))(.*?)(?=[_&;,/? ](?:{_PLAIN}|user|username|pass|password|pwd)(?:=|%3d)|$)",
+    rf"(?<![a-z0-9])((?:{_SECRET})(?:=|:|%3d|%3a))(.*?)"
+    rf"(?=[_&;,/? ](?:{_PLAIN}|user|username|pass|password|pwd)(?:=|%3d)|$)",
     re.IGNORECASE,
 )
 # `/token/value`
@@ -30,7 +31,9 @@ _FOLDER = re.compile(
     r"(?<=/)((?:[a-z]+[_\-]?)?(?:token|key|password|passwd|pwd|secret|auth|sig|signature))/([^/]+)", re.IGNORECASE
 )
 # A part of a path that no person would choose as a name: a key that opens the stream to whoever has it.
-_RANDOM = re.compile(r"(?<=/)(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[A-Za-z0-9]{12,}(?=/|$)|(?<=/)[0-9a-fA-F-]{32,}(?=/|$)")
+_RANDOM = re.compile(
+    r"(?<=/)(?:(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[A-Za-z0-9]{12,}|[0-9a-fA-F-]{32,})(?=/|$)"
+)
 
 
 def redact(address: str) -> str:
@@ -38,18 +41,19 @@ def redact(address: str) -> str:
 
     Hidden are what stands between `://` and the last `@`, all values of a query, the values of whatever reads like a
     secret elsewhere, parts of a path that are random letters, and what follows `#`. A path of this machine comes back
-    as it is. It rather hides too much: where a secret ends is often not to be told.
+    as it is, but for what looks like user and password in it. It rather hides too much: where a secret ends is often not to be told.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
-        return address
+        return re.sub("^.*:.*@", f"{HIDDEN}@", address)
     login, at, rest = rest.rpartition("@")
     if _PAIR.search(re.sub("^[^/?;]*", "", login)):
         return f"{scheme}://{HIDDEN}"  # the @ is part of a secret, and so may be what follows
     host, slash, path = re.match("([^/?;#]*)([/?;#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     path = slash + path
-    if slash != "?":
-        path = _PAIR.sub(rf"\1{HIDDEN}", path)
+    first = _PAIR.search(path)
+    if first and "?" not in path[:first.start()]:
+        path = _PAIR.sub(rf"\1{HIDDEN}", path)  # the secret itself may hold a ? or #
     path, mark, query = path.partition("#")[0].partition("?")
     path = _RANDOM.sub(HIDDEN, _FOLDER.sub(rf"\1/{HIDDEN}", path))
     return f"{scheme}://{HIDDEN + at if at else ''}{host}{path}{mark}{_hide_values(query)}"
