@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def readable_name(path: str | Path) -> str:
+    """A path as text that can be shown and stored; bytes that are not UTF-8 become question marks in diamonds."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, beside `path`; it takes its place at the end, on disk, or is gone if anything fails.

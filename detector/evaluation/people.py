@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from detector.command_line import CommandLine
+from detector.data.decode import open_named
 from detector.errors import UserError, run_command
 from detector.person import PersonDetector
 from detector.tracking import Tracker
@@ -114,19 +114,13 @@ def match(labels: Labels, boxes: Boxes) -> tuple[dict[int, int], int]:
 
 
 def _frames(video: Path, wanted: set[int]) -> Iterator[tuple[int, float, np.ndarray]]:
-    capture = cv2.VideoCapture(str(video))
-    if not capture.isOpened():
-        raise UserError(f"video {video}: cannot be opened; expected a video file")
-    fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
-    for number in range(1, max(wanted, default=0) + 1):
-        if number not in wanted:
-            capture.grab()
-            continue
-        ok, image = capture.read()
-        if not ok:
-            break
-        yield number, (number - 1) / fps, image
-    capture.release()
+    with open_named(video) as film:
+        fps = film.fps or 25.0
+        for number, picture in enumerate(film.pictures(), start=1):
+            if number > max(wanted, default=0):
+                break
+            if number in wanted:
+                yield number, (number - 1) / fps, picture.bgr()
 
 
 def evaluate(detector: PersonDetector, video: Path, labels: dict[int, Labels], step: int = 2) -> dict[int, Score]:
