@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--engine", default="auto", metavar="E", help="openvino, torch, tensorrt, ...")
     how.add_argument("--precision", default="auto", metavar="P", help="fp32, fp16, bf16 or int8")
     how.add_argument("--device", default="auto", metavar="D", help="of the person detector: cpu or cuda")
+    how.add_argument("--cache-dir", metavar="DIR", help="where built engines are kept (default: beside the weights)")
     how.add_argument("--untrained", action="store_true", help="allow random action weights, marked as such")
     shown = cli.add_argument_group("what is shown")
     shown.add_argument("--person-threshold", type=float, metavar="X", help="surety that a box is a person, 0 to 1")
@@ -98,6 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         _default_outputs(args, source, window_wanted)
         for path in (args.output, args.jsonl, args.ava_csv):
             _keep_apart(path, args.source)
+        if args.cache_dir:  # also for the process that large engines are built in
+            os.environ["SLOWFAST_ENGINES"] = args.cache_dir
         session = open_session(
             args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
             person_threshold=args.person_threshold, untrained=args.untrained, report=say,
