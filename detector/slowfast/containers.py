@@ -20,7 +20,15 @@ import torch
 from torch import Tensor
 
 from detector.errors import UserError
-from detector.slowfast.pickles import ArrayNote, DamagedPickle, RawBytes, RefusedGlobal, TensorNote, read_pickle, text_of
+from detector.slowfast.pickles import (
+    ArrayNote,
+    DamagedPickle,
+    RawBytes,
+    RefusedGlobal,
+    TensorNote,
+    read_pickle,
+    text_of,
+)
 from detector.slowfast.storages import LEGACY_TORCH, Stored, make_arrays, open_legacy, open_zip
 
 _AGAIN = "download it again"
