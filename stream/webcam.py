@@ -115,6 +115,8 @@ def _run(argv: list[str] | None, prog: str, ending: Ending | None) -> int:
         stack.callback(source.close)
         _default_outputs(args, source, window_wanted)
         _settle_outputs(args, source)
+        if args.cache_dir:  # also for the process that large engines are built in
+            os.environ["SLOWFAST_ENGINES"] = args.cache_dir
         session = open_session(
             args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
             person_threshold=args.person_threshold, untrained=args.untrained, report=say,
