@@ -11,6 +11,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -322,6 +323,8 @@ def _check(args: argparse.Namespace) -> None:
         if args.source is not None:
             raise UserError(f"{redact(args.place)}: got two sources, {redact(args.source)} is the other; expected one")
         args.source = args.place
+    if args.source is not None and not args.source.strip():
+        raise UserError("source: got an empty name, expected a camera number, a file, an address or sample")
     for name, low, high in (("every", 0, 3600), ("seconds", 0, float("inf"))):
         value = getattr(args, name)
         if value is not None and not low < value <= high:
