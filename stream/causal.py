@@ -56,11 +56,15 @@ class CausalStream:
             available_s: clock when the step's last frame was there.
 
         Returns:
-            The answer, None where none was wanted.
+            The answer, None where none was wanted or the step's pictures are gone.
         """
         watch = self._watch
         assert watch.ring is not None
-        frames = watch.ring.pictures([moment.time_s for moment in step.moments])
+        frames = watch.ring.pictures(step.moments)
+        if frames is None:  # the camera came back from a gap meanwhile, or the machine is far behind
+            self._clock.restart()
+            watch.count_drops(clips=1)
+            return None
         rows = rois_of(Boxes.empty() if boxes is None else boxes, step.key, watch.ring)
         scored: Scored = watch.wait_for(watch.session.score_step(watch, frames, rows, step.restart))
         if boxes is None:

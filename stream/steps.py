@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stream.gaps import MAX_GAP_S, is_gap
 from stream.ring import Moment
 
 # A frame may come so much of the distance of two samples too early and still be the one that was waited for.
 EARLY_SHARE = 0.2
-# A camera that shows nothing for this many steps has been away: what it showed before is not the past of what comes.
-GAP_STEPS = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,6 @@ class StepClock:
                 one has no past. None leaves out nothing: for files.
         """
         self._step_s, self._frames, self._most_behind_s = step_s, frames, most_behind_s
-        self._gap_s = GAP_STEPS * step_s * frames
         self._next_s: float | None = None
         self._last: Moment | None = None
         self._restart, self._skipped = True, 0
@@ -73,6 +71,7 @@ class StepClock:
             return None
         if self._next_s is None:
             self._start_at(moments[-1] if self._most_behind_s is not None else moments[0])
+        moments = newest_scene(moments)
         self._restart_after_gap(moments)
         self._skipped += self._catch_up(moments[-1])
         assert self._next_s is not None
@@ -87,20 +86,20 @@ class StepClock:
         self._next_s, self._last, self._restart = float(times[-1]) + self._step_s, chosen[-1], False
         return step
 
+    def restart(self) -> None:
+        """The step that was given last was not computed: the next one has no past."""
+        self._restart = True
+
     def _start_at(self, moment: Moment) -> None:
         self._next_s, self._last, self._restart = moment.time_s, None, True
 
-    def _restart_after_gap(self, moments: Sequence[Moment]) -> None:
+    def _restart_after_gap(self, scene: Sequence[Moment]) -> None:
         assert self._next_s is not None
-        seen_s = self._last.time_s if self._last is not None else self._next_s
-        for before, after in zip(reversed(moments[:-1]), reversed(moments[1:])):
-            if after.time_s <= seen_s:
-                return
-            if after.time_s - before.time_s > self._gap_s:
-                self._start_at(after)
-                return
-        if moments[0].time_s - seen_s > self._gap_s:  # what was before the gap is not kept any more
-            self._start_at(moments[0])
+        first, last = scene[0], self._last
+        # Without a last frame it had only begun to wait: for a moment before this scene, or in another one's time.
+        astray = not first.time_s - 1e-6 <= self._next_s <= scene[-1].time_s + MAX_GAP_S
+        if is_gap(last, first) if last is not None else astray:
+            self._start_at(first)
 
     def _catch_up(self, newest: Moment) -> int:
         assert self._next_s is not None
@@ -110,6 +109,14 @@ class StepClock:
         skipped = int((newest.time_s - self._next_s) / self.seconds)
         self._start_at(newest)
         return skipped
+
+
+def newest_scene(moments: Sequence[Moment]) -> Sequence[Moment]:
+    """The moments after the last gap, all where there is none."""
+    for i in range(len(moments) - 1, 0, -1):
+        if is_gap(moments[i - 1], moments[i]):
+            return moments[i:]
+    return moments
 
 
 def nearest(moments: Sequence[Moment], times: np.ndarray, since: Moment | None) -> list[Moment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 
@@ -294,3 +295,16 @@ def test_mistakes_are_one_line(own_data, monkeypatch, capsys, more, said):
     error = capsys.readouterr().err
     assert said in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ahead": None}, {"ahead": 1}, {"num_frames": 4}, {"num_frames": 10}, {"num_frames": 10**9}, {"ahead": "0"},
+     {"num_frames": "8"}],
+)
+def test_a_causal_record_whose_clips_make_no_steps_is_damaged(changes):
+    record = json.loads(record_to_json(CLIP_MODEL.as_causal()))
+    record_from_json(json.dumps(record))
+    record["sampling"] |= changes
+    with pytest.raises((ValueError, TypeError)):
+        record_from_json(json.dumps(record))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from detector.errors import UserError
+from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.types import Frame
@@ -21,6 +22,7 @@ from stream import session as session_module
 from stream.causal import CausalStream
 from stream.pipeline import Options, Pipeline
 from stream.results import result_to_json, thresholds_for
+from stream.ring import Ring
 from stream.session import Session, open_session
 from stream.watching import Watch
 from tests.stream_fakes import FakeDetector, FakeTracker, ListSource, grey_frames, tiny_model
@@ -28,7 +30,7 @@ from tests.test_engine_build_rewrite import give_statistics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORK = SlowFastConfig(num_frames=8, alpha=4, num_classes=3, width=8, beta_inv=4, blocks=(1, 1, 1, 1))
-CLIP_MODEL = tiny_model(network=NETWORK)  # samples a tenth of a second apart: steps of 0.4 s
+CLIP_MODEL = tiny_model(network=NETWORK, sampling=Sampling(8, 1, 10.0))  # samples a tenth of a second apart: steps of 0.4 s
 MODEL = CLIP_MODEL.as_causal()
 
 
@@ -100,16 +102,16 @@ def test_a_file_is_worked_through_step_by_step():
 
 def test_results_say_what_was_repeated_and_that_it_is_experimental():
     session, _ = fake_session()
-    frames = [frame for frame in grey_frames(60) if not 20 <= frame.index < 40 and frame.index != 6]
+    frames = [frame for frame in grey_frames(60) if not 20 <= frame.index < 44 and frame.index != 6]
     with session:
         found = answers(ListSource(frames), session, every_s=0.4)
     lines = [result_to_json(result, thresholds_for(MODEL.labels)) for result in found]
     assert all(line["look_ahead_s"] == 0 and line["experimental"] and line["model"] == "tiny-causal" for line in lines)
-    assert [line["drops"]["restarts"] for line in lines] == [1] * 5 + [2] * 5
-    assert [line["drops"]["repeated"] for line in lines] == [0] + [1] * 9
+    assert [line["drops"]["restarts"] for line in lines] == [1] * 5 + [2] * 4
+    assert [line["drops"]["repeated"] for line in lines] == [0] + [1] * 8
     # After the gap nothing of what was before is left.
     assert found[5].detections.action_scores[0, 1] == 4
-    assert found[5].detections.action_scores[0, 0] == pytest.approx(np.mean([40, 41, 42, 43]))
+    assert found[5].detections.action_scores[0, 0] == pytest.approx(np.mean([44, 45, 46, 47]))
     json.dumps(lines)
 
 
@@ -236,10 +238,10 @@ def test_a_real_engine_in_the_stream_is_the_network_on_the_whole_video():
     with session:
         found = answers(ListSource(frames), session, every_s=0.4)
         watch = Watch(ListSource(frames), session, Options(), FakeTracker(), lambda: 0.0)
-        ring = watch.begin(frames[0])
+        ring = Ring(session.frame_size((48, 64)), 10.0)
         for frame in frames:
             ring.write(frame)
-        shown = ring.pictures([f.time_s for f in frames])
+        shown = ring.pictures(ring.moments())
         assert CausalStream(watch).seconds == pytest.approx(0.4)
     x1, y1, x2, y2 = (found[-1].detections.boxes.xyxy[0] * np.array([21 / 64, 16 / 48] * 2)).tolist()
     with torch.inference_mode():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,7 +76,7 @@ def test_a_slow_camera_repeats_every_other_frame():
     assert not any(s.restart for s in steps[1:])
 
 
-@pytest.mark.parametrize(("away_s", "restarts"), [(0.3, [True, False]), (0.5, [True, False]), (1.0, [True, True])])
+@pytest.mark.parametrize(("away_s", "restarts"), [(0.3, [True, False]), (1.9, [True, False]), (2.5, [True, True])])
 def test_a_gap_restarts_and_a_short_silence_does_not(away_s, restarts):
     before = np.arange(15) / 15
     moments = camera(np.concatenate([before, before[-1] + away_s + np.arange(15) / 15]))
@@ -115,3 +117,23 @@ def test_a_gap_is_seen_where_nothing_is_kept_of_before():
     moments = camera([*(np.arange(12) / 15), *(5 + np.arange(12) / 15)])
     told = [s.restart for s in steps_of(StepClock(STEP_S, FRAMES), moments, keep=4)]
     assert told == [True, False, False, True, False, False]
+
+
+def test_stamps_that_broke_are_a_gap_however_close():
+    moments = camera(np.arange(24) / 15)
+    moments = [replace(m, segment=int(m.index >= 12)) for m in moments]
+    steps = steps_of(StepClock(STEP_S, FRAMES), moments)
+    assert [s.restart for s in steps] == [True, False, False, True, False, False]
+    # ... also where time begins anew.
+    back = [replace(m, time_s=m.time_s - 100 * m.segment) for m in moments]
+    clock = StepClock(STEP_S, FRAMES)
+    assert clock.take(back[:4]).restart
+    assert clock.take(back[12:16]).restart
+
+
+def test_a_step_that_was_not_computed_is_no_past():
+    clock, moments = StepClock(STEP_S, FRAMES), camera(np.arange(12) / 15)
+    clock.take(moments[:4])
+    clock.restart()
+    assert clock.take(moments[:8]).restart
+    assert not clock.take(moments).restart
