@@ -30,7 +30,8 @@ from tests.test_engine_build_rewrite import give_statistics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORK = SlowFastConfig(num_frames=8, alpha=4, num_classes=3, width=8, beta_inv=4, blocks=(1, 1, 1, 1))
-CLIP_MODEL = tiny_model(network=NETWORK, sampling=Sampling(8, 1, 10.0))  # samples a tenth of a second apart: steps of 0.4 s
+CLIP_MODEL = tiny_model(network=NETWORK, sampling=Sampling(8, 1, 10.0))
+# Samples a tenth of a second apart: steps of 0.4 s
 MODEL = CLIP_MODEL.as_causal()
 
 
