@@ -345,17 +345,25 @@ def run(argv: list[str] | None = None, prog: str = "python -m stream.webcam") ->
     give_large_blocks_back_at_once()
     ending = Ending()
     ending.install()
-    code = run_command(lambda: main(argv, prog, ending))
-    ending.finished()
-    if ending.number:
+    try:
+        return main(argv, prog, ending)
+    except (KeyboardInterrupt, UserError) as why:
+        if not ending.number:
+            raise
         # Threads may be at work in networks still, which Python must not be torn down beneath.
-        leave_now(ending.exit_code if code == 130 else code)
-    return code
+        ending.finished()
+        say(f"error: {why}" if isinstance(why, UserError) else "stopped")
+        leave_now(2 if isinstance(why, UserError) else ending.exit_code)
+    finally:
+        ending.uninstall()
 
 
 def command() -> int:
     """Entry point."""
-    return run_command(run)
+    code = run_command(run)
+    # All is done; a Ctrl-C now would be a traceback out of Python's own end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 if __name__ == "__main__":
