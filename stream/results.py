@@ -218,8 +218,8 @@ class StatusChange:
     Attributes:
         source: without credentials.
         online: pictures are coming.
-        reason: why not, or how long it was away; no credentials.
-        utc: when, seconds since 1970.
+        reason: why not, or that they are coming again; no credentials.
+        utc: when it was noticed, seconds since 1970.
     """
 
     source: str

@@ -11,6 +11,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -34,7 +35,7 @@ from stream.session import Session, open_session
 from stream.session_options import add_session_options, check_session_options
 from stream.sources import Source, VideoFile, open_source
 from stream.sources.local import local_path
-from stream.sources.secrets import file_stem, redact, source_from_environment
+from stream.sources.secrets import file_stem, redact, redact_text, source_from_environment
 from stream.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
         prog, description=DESCRIPTION, epilog=EPILOG, usage="%(prog)s [SOURCE] [options]", width=80, add_help=False,
     )
     what = cli.add_argument_group("what to watch")
-    what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, URL, sample, @FILE that holds it")
+    what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, URL, sample, @FILE with it")
     what.add_argument("--source", metavar="S", help="the same, as an option")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
@@ -86,7 +87,18 @@ def say(line: str) -> None:
 def main(
     argv: list[str] | None = None, prog: str = "python -m stream.webcam", ending: Ending | None = None
 ) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises:
+        UserError: a mistake, without whatever password it may hold.
+    """
+    try:
+        return _run(argv, prog, ending)
+    except UserError as error:
+        raise UserError(redact_text(str(error))) from None
+
+
+def _run(argv: list[str] | None, prog: str, ending: Ending | None) -> int:
     args = parser(prog).parse_args(argv)
     if args.list_actions:
         check_session_options(args)
@@ -104,6 +116,8 @@ def main(
         stack.callback(source.close)
         _default_outputs(args, source, window_wanted)
         _settle_outputs(args, source)
+        if args.cache_dir:  # also for the process that large engines are built in
+            os.environ["SLOWFAST_ENGINES"] = args.cache_dir
         session = open_session(
             args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
             person_threshold=args.person_threshold, untrained=args.untrained, report=say,
@@ -309,6 +323,8 @@ def _check(args: argparse.Namespace) -> None:
         if args.source is not None:
             raise UserError(f"{redact(args.place)}: got two sources, {redact(args.source)} is the other; expected one")
         args.source = args.place
+    if args.source is not None and not args.source.strip():
+        raise UserError("source: got an empty name, expected a camera number, a file, an address or sample")
     for name, low, high in (("every", 0, 3600), ("seconds", 0, float("inf"))):
         value = getattr(args, name)
         if value is not None and not low < value <= high:

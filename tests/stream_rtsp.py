@@ -1,4 +1,4 @@
-"""A small RTSP camera for tests: H.264 packed by FFmpeg's own RTP muxer, over TCP or UDP, asked for by Basic password."""
+"""A small RTSP camera for tests: H.264 over TCP or UDP, packed by FFmpeg's own RTP muxer, with a Basic password."""
 
 from __future__ import annotations
 
@@ -116,10 +116,12 @@ class RtspCamera:
         answer = "RTP/AVP/TCP;unicast;interleaved=0-1"
         if way == "udp":
             port = int(re.search(r"client_port=(\d+)", asked).group(1))
-            self._to, answer = ("127.0.0.1", port), f"RTP/AVP;unicast;client_port={port}-{port + 1};server_port=6970-6971"
+            self._to = ("127.0.0.1", port)
+            answer = f"RTP/AVP;unicast;client_port={port}-{port + 1};server_port=6970-6971"
         elif way == "udp_multicast":
             port = 20000 + self.port % 20000 * 2
-            self._to, answer = ("239.255.42.42", port), f"RTP/AVP;multicast;destination=239.255.42.42;port={port}-{port + 1};ttl=1"
+            self._to = ("239.255.42.42", port)
+            answer = f"RTP/AVP;multicast;destination=239.255.42.42;port={port}-{port + 1};ttl=1"
         return "200 OK", f"Transport: {answer}\r\nSession: 1\r\n"
 
     def _play(self, connection: socket.socket) -> None:

@@ -231,7 +231,7 @@ def test_it_is_said_what_is_being_started_and_no_longer_than_that():
     source, stop, messages = PushSource(), threading.Event(), []
 
     def act(update):
-        messages.append((update.status.message, bool(messages) and messages[-1][1] or bool(update.results)))
+        messages.append((update.status.message, (bool(messages) and messages[-1][1]) or bool(update.results)))
         if len(messages) > 5 and entered.is_set():
             release.set()
 

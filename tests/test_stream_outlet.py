@@ -1,6 +1,7 @@
 """Where live pictures and answers wait: nothing is lost that must not be, and whoever waits is woken."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -101,6 +102,16 @@ def test_whoever_waits_is_woken(event):
     assert not reader.is_alive()
     expected = {"answer": (None, ("a",), 0), "end": "Closed", "error": "OSError"}
     assert got[0][0].index == 7 if event == "picture" else got == [expected[event]]
+
+
+def test_whoever_waits_for_a_delayed_picture_gets_it_when_it_is_due():
+    out = Outlet(time.monotonic, capacity=None, delay_s=lambda: 0.05, line=DelayLine(2**20))
+    out.put_frame(frame(3, captured_s=time.monotonic()))
+    got = []
+    reader = threading.Thread(target=lambda: got.append(out.take(LONG_S)), daemon=True)
+    reader.start()
+    reader.join(BOUND_S)
+    assert got[0][0].index == 3
 
 
 def test_a_delayed_picture_waits_until_it_is_due():

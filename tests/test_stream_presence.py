@@ -12,7 +12,7 @@ from stream.pipeline import Options, Pipeline
 from stream.presence import FIRST_PICTURE_S, SILENT, Presence
 from stream.results import StatusChange, status_to_json
 from stream.sources import SourceStatus
-from stream.watch import Watch
+from stream.watching import Watch
 
 UP = SourceStatus()
 

@@ -51,6 +51,7 @@ def test_where_the_other_process_fails_this_one_builds(cache, monkeypatch):
     assert [line.split()[0] for line in lines] == ["building", "built", "verified:"]
 
 
+@pytest.mark.slow
 def test_the_other_process_fails_quietly(cache, capfd):
     lines: list[str] = []
     assert not build_apart("nonsense", (80, 80), "openvino", "fp32", False, lines.append)

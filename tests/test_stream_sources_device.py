@@ -1,6 +1,7 @@
 """A USB camera, with a stand-in for OpenCV's capture: opened, read, unplugged, plugged in again."""
 
-from itertools import islice
+from itertools import islice, pairwise
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -15,8 +16,8 @@ from stream.sources.reconnect import Backoff
 class Capture:
     """Stands in for cv2.VideoCapture: gives `script[n]` pictures the n-th time it is opened; None: cannot be opened."""
 
-    script: list = []
-    made: list = []
+    script: ClassVar[list] = []
+    made: ClassVar[list] = []
     rate = 30.0
 
     def __init__(self, which):
@@ -25,7 +26,7 @@ class Capture:
         self._open, self._left = pictures is not None, pictures or 0
         Capture.made.append(self)
 
-    def isOpened(self):  # noqa: N802
+    def isOpened(self):
         return self._open
 
     def set(self, key, value):
@@ -63,7 +64,7 @@ def test_pictures_come_by_the_clock_and_only_the_newest_waits(capture):
     camera = open_camera(path, wait=lambda event, seconds: True)
     frames = list(islice(camera, 5))
     assert [f.index for f in frames] == [0, 1, 2, 3, 4]
-    assert all(b.time_s > a.time_s for a, b in zip(frames, frames[1:]))
+    assert all(b.time_s > a.time_s for a, b in pairwise(frames))
     assert frames[0].image[0, 0].tolist() == [7, 7, 7]
     assert (camera.live, camera.fps, camera.name) == (True, 30.0, f"camera {path}")
     assert Capture.made[0].settings == {cv2.CAP_PROP_BUFFERSIZE: 1}

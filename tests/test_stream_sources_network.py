@@ -266,7 +266,8 @@ def test_the_text_counts_down_and_says_when_it_is_connecting():
     )
     list(islice(camera, 2))
     assert texts == [
-        "", "camera offline: gave no picture; next attempt in 2 s", "camera offline: gave no picture; next attempt in 1 s",
+        "", "camera offline: gave no picture; next attempt in 2 s",
+        "camera offline: gave no picture; next attempt in 1 s",
         "camera offline: gave no picture; connecting", "camera offline: 401 Unauthorized; next attempt in 4 s",
         "camera offline: 401 Unauthorized; next attempt in 2 s", "camera offline: 401 Unauthorized; connecting",
     ]

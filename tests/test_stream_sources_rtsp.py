@@ -53,7 +53,8 @@ def test_a_lost_rtsp_camera_is_connected_again():
 
 
 @pytest.mark.parametrize(("transports", "refusal"), [
-    (("udp",), "461 Unsupported Transport"), (("udp",), "400 Bad Request"), (("udp_multicast",), "461 Unsupported Transport"),
+    (("udp",), "461 Unsupported Transport"), (("udp",), "400 Bad Request"),
+    (("udp_multicast",), "461 Unsupported Transport"),
 ])
 def test_a_server_without_tcp_is_watched_over_what_it_has(transports, refusal):
     with RtspCamera(pictures=40, transports=transports, refusal=refusal) as server:

@@ -72,7 +72,8 @@ def test_what_opens_a_stream_is_hidden(url, shown):
     ("rtsp://admin:p:w@[::1]:554/x", "rtsp://admin:p%3Aw@[::1]:554/x"),
     ("rtsp://user:grün@host/live", "rtsp://user:gr%C3%BCn@host/live"),
     # An @ that is no end of a login.
-    ("http://cam.local:8080/x?mail=a@b", None), ("http://host/x?mail=a@b.c", None), ("http://host:8080/@user/clip", None),
+    ("http://cam.local:8080/x?mail=a@b", None), ("http://host/x?mail=a@b.c", None),
+    ("http://host:8080/@user/clip", None),
     ("http://user:pass@host.com/@handle/x", None), ("rtsp://user:pass@192.168.1.5/live@main", None),
     ("rtsp://192.168.1.5:554/live@main", None),
 ])
@@ -114,6 +115,19 @@ def test_the_environment_is_asked_once(monkeypatch):
     assert source_from_environment() == "rtsp://user:secret@host/x"
     assert "SLOWFAST_SOURCE" not in os.environ
     assert source_from_environment() is None
+
+
+@pytest.mark.parametrize("words", [
+    ["rtsp://u:Xy7zz@h/x", "--source", "rtsp://u:Xy7zz@h/y"], ["--seconds", "rtsp://u:Xy7zz@h/x"],
+    ["--sorce", "rtsp://u:Xy7zz@h/x"], ["--sorce=rtsp://u:Xy7zz@h/x"], ["a", "rtsp://u:Xy7zz@h/x"],
+    ["--display", "rtsp://u:Xy7zz@h/x"], ["a", "--output", "rtsp://u:Xy7zz@h/x"], ["a", "--model", "http://u:Xy7zz@h/x"],
+])
+def test_mistakes_in_the_command_show_no_password(words):
+    from stream import webcam
+
+    with pytest.raises(UserError) as caught:
+        webcam.main(words)
+    assert "Xy7zz" not in str(caught.value)
 
 
 PROGRAM = textwrap.dedent("""

@@ -159,6 +159,7 @@ def test_a_source_needs_no_option(command, write_video):
 
 @pytest.mark.parametrize(("words", "says"), [
     (["a.mp4", "--source", "b.mp4"], "a.mp4: got two sources, b.mp4 is the other"),
+    ([""], "source: got an empty name"), (["--source", " "], "source: got an empty name"),
     (["a.mp4", "b.mp4"], "b.mp4: one word too many"),
     (["--treshold", "1"], "--treshold: unknown option; perhaps --threshold?"),
     (["--output", "new/deep/o.mp4"], "--output: there is no folder new to make deep in"),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.command_line import CommandLine
+from detector.command_line import CommandLine, check_file_to_write, check_share
 from detector.data.decode import open_named
 from detector.errors import UserError, run_command
 from detector.person import PersonDetector
@@ -187,13 +187,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("video", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("--detector", default="auto", help="as in `python -m detector.weights list` (auto)")
-    parser.add_argument("--threshold", type=float, help="confidence over which a box is a person (the detector's own)")
+    threshold = parser.add_argument(
+        "--person-threshold", type=float, metavar="X", help="surety that a box is a person, 0 to 1 (the detector's own)"
+    )
+    parser.accept_former(threshold, "--threshold")
     parser.add_argument("--step", type=int, default=2, help="frames between two looks; labelled ones besides (2)")
     parser.add_argument("--calibrate", action="store_true", help="choose the threshold on half, show the other half")
     parser.add_argument("--json", type=Path, help="write the counts of each labelled frame here")
     options = parser.parse_args(arguments)
+    check_share("--person-threshold", options.person_threshold)
+    check_file_to_write("--json", options.json)
+    for path in (options.video, options.labels):
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
     labels = read_labels(options.labels)
-    detector = create_person_detector(options.detector, options.threshold)
+    detector = create_person_detector(options.detector, options.person_threshold)
     print(detector.notice)
     if options.calibrate:
         calibrate(detector, options.video, labels, max(options.step, 1), precision=0.8)

@@ -90,11 +90,18 @@ def _open_rtsp(url: str, transports: Sequence[str]) -> tuple[Video, str]:
             return _open(url, {"rtsp_transport": transport}), transport
         except UserError as error:
             first_error = first_error or error
-            final = type(error.__context__).__name__ in FINAL_ERRORS
-            if final or time.monotonic() - start_s >= OPEN_TIMEOUT_S:
+            if _is_final(error) or time.monotonic() - start_s >= OPEN_TIMEOUT_S:
                 break
     assert first_error is not None
     raise first_error
+
+
+def _is_final(error: BaseException | None) -> bool:
+    while error is not None:
+        if type(error).__name__ in FINAL_ERRORS:
+            return True
+        error = error.__context__
+    return False
 
 
 def knock(url: str) -> None:

@@ -41,7 +41,8 @@ def redact(address: str) -> str:
 
     Hidden are what stands between `://` and the last `@`, all values of a query, the values of whatever reads like a
     secret elsewhere, parts of a path that are random letters, and what follows `#`. A path of this machine comes back
-    as it is, but for what looks like user and password in it. It rather hides too much: where a secret ends is often not to be told.
+    as it is, but for what looks like user and password in it. It rather hides too much: where a secret ends is often
+    not to be told.
     """
     scheme, separator, rest = address.partition("://")
     if not separator:
@@ -57,6 +58,11 @@ def redact(address: str) -> str:
     path, mark, query = path.partition("#")[0].partition("?")
     path = _RANDOM.sub(HIDDEN, _FOLDER.sub(rf"\1/{HIDDEN}", path))
     return f"{scheme}://{HIDDEN + at if at else ''}{host}{path}{mark}{_hide_values(query)}"
+
+
+def redact_text(text: str) -> str:
+    """A sentence with every address in it redacted."""
+    return re.sub(r"\S*(?:://|@)\S*", lambda found: redact(found[0]), text)
 
 
 def _hide_values(query: str) -> str:
