@@ -29,6 +29,26 @@ def test_times_come_from_the_file_where_its_rate_varies(write_video):
     assert [f.time_s for f in source] == pytest.approx(times_s, abs=1e-3)
 
 
+@pytest.mark.parametrize(("name", "times_s"), [
+    ("lapse.mp4", [0, 90, 180, 270]), ("lapse.mkv", [0, 3600, 7200, 90000]),
+    ("pause.mp4", [0, 0.1, 0.2, 1800.2, 1800.3]), ("lapse.ts", [0, 90, 180, 270]),
+])
+def test_pauses_of_any_length_keep_their_times(write_video, name, times_s):
+    source = open_source(str(write_video(name, frames=len(times_s), times_s=times_s, fps=1 / 90)))
+    assert [f.time_s for f in source] == pytest.approx(times_s, abs=2e-3)
+
+
+def test_a_jump_in_a_spliced_broadcast_is_no_pause(write_video):
+    # What the jump itself lasted nobody knows: a frame of the nominal 25 a second.
+    source = open_source(str(write_video("spliced.ts", frames=5, times_s=[0, 0.1, 0.2, 1800.2, 1800.3], fps=10)))
+    assert [f.time_s for f in source] == pytest.approx([0, 0.1, 0.2, 0.24, 0.34], abs=0.01)
+
+
+def test_a_time_lapse_that_loops_keeps_its_beat(write_video):
+    source = open_source(str(write_video(frames=3, times_s=[0, 90, 180], fps=1 / 90)), loop=True)
+    assert [f.time_s for f in islice(source, 5)] == pytest.approx([0, 90, 180, 270, 360], abs=0.1)
+
+
 def test_one_frame_and_odd_sizes(write_video):
     # yuv444p would be needed for truly odd H.264; MPEG-4 stores odd sizes as they are.
     source = open_source(str(write_video("odd.avi", frames=1, size_hw=(47, 61), codec="mpeg4")))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from detector.errors import UserError
 from stream.sources.device import open_camera
 from stream.sources.file import VideoFile
+from stream.sources.local import local_path
 from stream.sources.network import open_network
 from stream.sources.pushed import PushSource
 from stream.sources.secrets import read_address, redact
@@ -32,7 +34,9 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     Raises:
         UserError: it cannot be opened; one line says why, without credentials.
     """
-    address = spec = spec.strip()
+    if not os.path.exists(spec):  # a name may begin with a space, an address that was pasted has one too many
+        spec = spec.strip()
+    address = spec
     if spec.startswith("@"):
         address = read_address(spec[1:])
     try:
@@ -48,10 +52,10 @@ def _open(spec: str, live: bool, loop: bool) -> Source:
         if not SAMPLE.exists():
             raise UserError(f"the bundled clip is missing; run: python -m detector.rendering.sample {SAMPLE}")
         return VideoFile(SAMPLE, live=live, loop=loop, name="sample")
-    if spec.isdigit() or spec.startswith("/dev/"):
+    path = local_path(spec)
+    if path is not None:
+        return VideoFile(path, live=live, loop=loop)
+    if "://" not in spec:
         return open_camera(spec)
-    if "://" in spec:
-        if spec.lower().startswith("file:"):
-            return VideoFile(spec.split("://", 1)[1], live=live, loop=loop)
-        return open_network(spec, live=live, loop=loop)
-    return VideoFile(spec, live=live, loop=loop)
+    scheme, _, rest = spec.partition("://")
+    return open_network(f"{scheme.lower()}://{rest}", live=live, loop=loop)
