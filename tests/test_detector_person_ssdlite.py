@@ -147,6 +147,7 @@ def test_closing_twice_is_fine(detector):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_small_people_of_a_real_video_are_found():
     pytest.importorskip("openvino")
     video = MEDIA / "vtest.avi"
