@@ -92,6 +92,15 @@ def test_avas_rows_are_found_by_movie_id_and_start(tmp_path, folder):
 @pytest.mark.parametrize(("line", "kind", "said"), [
     (row("nowhere.mp4", 1.0, "hop"), "missing video", "no video 'nowhere.mp4'"),
     (row("a.mp4", 1.0, "swim"), "unknown action", "got action 'swim', not in two"),
+    (row("a.mp4", 1.0, '"hop'), "stray quote", "got a stray quote in 'a.mp4,1.0,"),
+    (row("a.mp4", 1.0, 'ho"p'), "stray quote", "got a stray quote"),
+    (row("a.mp4", 1.0, '"hop"s'), "stray quote", "got a stray quote"),
+    (row("a.mp4", 1.0, "hop, high"), "bad row", 'in quotes: "hop, high"'),
+    (row("a.mp4", 1.0, "hop, high, far"), "bad row", 'in quotes: "hop, high, far"'),
+    (row("a.mp4", 1.0, "hop,anna"), "bad row", "got score 'anna', expected a number in the eighth column"),
+    (row("a.mp4", 1.0, "hop,nan"), "bad row", "got score 'nan'"),
+    (row("a.mp4", 1.0, "Hop"), "unknown action", "got action 'Hop', not in two; perhaps 'hop'?"),
+    (row("a.mp4", 1.0, "²"), "unknown action", "got action '²', not in two"),
     (row("a.mp4", 1.0, "4"), "unknown action", "got action '4', not in two"),
     ("a.mp4,1.0,16,18,40,54,hop", "bad row", "not pixels"),
     (row("broken.mp4", 1.0, "hop"), "broken video", "broken.mp4: not a readable video"),
@@ -107,6 +116,41 @@ def test_what_is_wrong_is_named_or_left_out_and_counted(folder, line, kind, said
     assert [s.key[0] for s in samples] == ["a.mp4", "b.mp4"]
     assert problems.counts == {kind: 1}
     assert "line 2" in problems.summary()
+
+
+@pytest.mark.parametrize("other", ["Walk", "WALK", "wa lk", "wa-lk", "wa_lk"])
+def test_two_spellings_of_one_action_are_no_two_classes(folder, other):
+    first = "walk" if other.lower() == "walk" else "wa  lk"
+    path = write(folder, row("a.mp4", 1.0, first), row("b.mp4", 1.0, "sit"), row("b.mp4", 2.0, other))
+    with pytest.raises(UserError, match=rf"line 3: got action '{other}', but '{first}' in line 1; expected one"):
+        labels_of_file(path, Problems())
+    problems = Problems(skip=True)
+    labels = labels_of_file(path, problems)
+    assert [a.name for a in labels] == sorted([first, "sit"])
+    assert problems.counts == {"two spellings": 1}
+    assert len(read(path, problems, labels)) == 2
+
+
+def test_a_quote_swallows_no_rows(folder):
+    lines = [row("a.mp4", 0.5 * i, '"hop' if i % 2 else "wave") for i in range(6)]
+    with pytest.raises(UserError, match="line 2: got a stray quote"):
+        read(write(folder, *lines))
+    problems = Problems(skip=True)
+    assert len(read(write(folder, *lines), problems)) == 3
+    assert problems.counts == {"stray quote": 3}
+
+
+def test_quoted_labels_with_commas_and_quotes_are_one_field(folder):
+    path = write(folder, row("a.mp4", 1.0, '"talk, loudly"'), row("b.mp4", 1.0, ' "say ""no"""'),
+                 row("b.mp4", 2.0, '"talk, loudly",3'))
+    assert [a.name for a in labels_of_file(path, Problems())] == ['say "no"', "talk, loudly"]
+
+
+def test_what_is_found_twice_is_counted_once(folder):
+    path = write(folder, row("a.mp4", 1.0, "hop"), "a.mp4,1,2", row("b.mp4", 2.0, "wave"))
+    problems = Problems(skip=True)
+    read(path, problems, labels_of_file(path, problems))
+    assert problems.counts == {"bad row": 1}
 
 
 def test_labels_follow_from_names(folder):

@@ -153,6 +153,7 @@ def _with_predicted_boxes(samples: list[KeyFrameSample], sources: Sources) -> li
 
     boxes: dict[tuple[str, int], dict[tuple[float, ...], None]] = {}
     for row in read_rows(sources.validation_boxes, sources.problems):
+        # The reader has seen to it that the last column is a number.
         if row.box is not None and float(row.last or 1) >= sources.box_score:
             boxes.setdefault(row.key, {})[row.box] = None
     result = []
