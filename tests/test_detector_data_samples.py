@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -16,13 +18,13 @@ from detector.data.samples import (
     read_samples,
     sources_beside,
     sources_in,
-    split_by_video,
 )
 from detector.data.transforms import Augmentation, crop_and_flip, crop_clip, flip_clip, jitter_boxes
-from detector.errors import UserError
+from detector.errors import UserError, run_command
 from detector.labels import Action, LabelMap
 from detector.sampling import Sampling
 from detector.training.fill_boxes import fill_boxes
+from detector.training.fill_boxes import main as fill_main
 from detector.types import Boxes
 from detector.views import FrameView, TubeView
 
@@ -187,17 +189,6 @@ def test_proposals_are_boxes_that_fit_a_labelled_one(tmp_path, folder):
     np.testing.assert_array_equal(sample.targets, [[1, 0], [0, 1], [1, 0]])
 
 
-def test_no_video_is_on_both_sides_of_the_split(folder):
-    lines = [row(video, t, "hop") for video in ("a.mp4", "b.mp4", "c.mp4") for t in (1.0, 2.0)]
-    train, validation = split_by_video(read(write(folder, *lines)), 0.2)
-    assert len(train) + len(validation) == 6
-    assert {s.key[0] for s in train}.isdisjoint({s.key[0] for s in validation})
-    assert validation
-    train, validation = split_by_video(read(write(folder, *lines[:2])), 0.2)
-    assert [s.time_s for s in train + validation] == [1.0, 2.0]
-    assert len(validation) == 1
-
-
 def inside_is_white(image: np.ndarray, box: np.ndarray) -> bool:
     """Whether a box holds the square and its surroundings do not."""
     x1, y1, x2, y2 = np.round(box).astype(int)
@@ -301,9 +292,43 @@ def test_missing_boxes_are_filled_with_the_largest_person(folder):
             return Boxes.empty()
         return Boxes(np.array([[0, 0, 10, 10], [40, 20, 80, 80]], np.float32), np.array([0.99, 0.8]))
 
-    problems = Problems(skip=True)
-    filled = fill_boxes(path, find_people, problems)
+    problems, lines = Problems(skip=True), []
+    filled = fill_boxes(path, find_people, problems, say=lines.append)
     assert calls == [(90, 160, 3)] * 2
     assert [box for _, box in filled][:2] == [pytest.approx((0.25, 0.2222, 0.5, 0.8889))] * 2
     assert len(filled) == 3
     assert problems.counts == {"no person": 1}
+    assert len(lines) == 1
+    assert f"{path}, line 1: a.mp4 shows 2 people at 1 s, took the largest: (0.25, " in lines[0]
+
+
+class TwoPeople:
+    """A person detector that sees the same two everywhere."""
+
+    def detect(self, image):
+        return Boxes(np.array([[0, 0, 10, 10], [40, 20, 80, 80]], np.float32), np.array([0.99, 0.8]))
+
+    def close(self):
+        pass
+
+
+def test_boxes_are_filled_without_naming_a_file(folder, monkeypatch, capsys):
+    path = write(folder, "a.mp4,1.0,,,,,hop", "b.mp4,1.234567,,,,,wave", name="bare.csv")
+    monkeypatch.setattr("detector.person.select.create_person_detector", lambda name: TwoPeople())
+    monkeypatch.setattr(sys, "argv", ["fill_boxes", str(path)])
+    assert run_command(fill_main) in (0, None)
+    said = capsys.readouterr()
+    assert f"wrote {folder / 'bare_boxes.csv'}: 2 rows with boxes" in said.out
+    assert said.err.count("took the largest") == 2
+    samples = read(folder / "bare_boxes.csv")
+    assert [s.time_s for s in samples] == [1.0, 1.234567]
+
+
+@pytest.mark.parametrize(("output", "said"), [("bare.csv", "is the input"), ("../x.csv", "in the input's folder")])
+def test_the_input_is_never_written_over(folder, monkeypatch, capsys, output, said):
+    path = write(folder, "a.mp4,1.0,,,,,hop", name="bare.csv")
+    before = path.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["fill_boxes", str(path), "--output", str(folder / output)])
+    assert run_command(fill_main) == 2
+    assert said in capsys.readouterr().err
+    assert path.read_bytes() == before

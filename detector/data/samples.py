@@ -232,17 +232,3 @@ def check_sources(samples: Iterable[KeyFrameSample], problems: Problems) -> list
         else:
             kept.append(sample)
     return kept
-
-
-def split_by_video(
-    samples: list[KeyFrameSample], share: float, seed: int = 0
-) -> tuple[list[KeyFrameSample], list[KeyFrameSample]]:
-    """(training, validation): whole videos, so that no scene is on both sides; of a single video, its last part."""
-    videos = sorted({sample.key[0] for sample in samples})
-    if len(videos) < 2:
-        ordered = sorted(samples, key=lambda sample: sample.key)
-        cut = min(max(1, round(len(ordered) * (1 - share))), len(ordered) - 1)
-        return ordered[:cut], ordered[cut:]
-    order = np.random.default_rng(seed).permutation(len(videos))
-    chosen = {videos[i] for i in order[: max(1, round(share * len(videos)))]}
-    return [s for s in samples if s.key[0] not in chosen], [s for s in samples if s.key[0] in chosen]
