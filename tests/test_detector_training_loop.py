@@ -136,8 +136,8 @@ def test_of_equal_validations_the_later_is_kept_and_told(tmp_path, capsys):
             return {"mAP": 1.0}
 
     recipe = Recipe(rate=0.02, steps=6, batch=4, validate_every=2, schedule="plateau", patience=2)
-    network, state = run(tmp_path, recipe=recipe, validate=Validation(),
-                         execution=replace(QUIET, progress=True))
+    _, state = run(tmp_path, recipe=recipe, validate=Validation(),
+                   execution=replace(QUIET, progress=True))
     assert (state.best, state.best_step) == (1.0, 6)
     assert read_checkpoint(tmp_path / "best.pt")["step"] == 6
     assert state.plateau_drops == 1, "an equal figure is no improvement"

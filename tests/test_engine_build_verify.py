@@ -8,7 +8,6 @@ import torch
 
 from engine_build.verify import TOLERANCES, compare, is_trained, refuse, verify
 
-
 # What the documentation promises, written out: (a score at most, scores on average, features).
 LIMITS = {
     "fp32": (1e-3, 1e-4, 1e-3), "fp16": (1e-2, 2e-3, 2e-2), "bf16": (3e-2, 5e-3, 5e-2), "int8": (1e-1, 1e-2, 2e-1),

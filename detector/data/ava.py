@@ -112,7 +112,7 @@ def csv_rows(path: str | Path, problems: Problems, delimiter: str = ",") -> Iter
                 if not text.strip():
                     continue
                 if '"' in text and not whole.fullmatch(text):
-                    problems.add("stray quote", path, line, f"got a stray quote in {text!r:.80}, expected pairs of them")
+                    problems.add("stray quote", path, line, f"got a stray quote in {text!r:.80}, expected pairs")
                     continue
                 row = next(csv.reader([text], delimiter=delimiter, skipinitialspace=delimiter != " "))
                 yield line, [field.strip() for field in row]

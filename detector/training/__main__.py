@@ -53,7 +53,8 @@ def create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--recipe", required=True, metavar="NAME", help=", ".join(PLANS))
     parser.add_argument("--data", required=True, type=Path, metavar="PATH", help="the data set's folder, or a CSV")
-    parser.add_argument("--val", type=Path, metavar="CSV", help="to validate on (default: a fifth of the videos, or by time where an action is in one alone)")
+    parser.add_argument("--val", type=Path, metavar="CSV",
+                        help="to validate on (default: a fifth of the videos; by time where an action is in one alone)")
     parser.add_argument("--init", default="", metavar="WEIGHTS",
                         help="name or file to start from, or random (default: random for kinetics, auto for finetune)")
     parser.add_argument("--network", default="slowfast_8x8_r50", metavar="NAME", help="with --init random")

@@ -304,6 +304,7 @@ class Trainer:
         self.state = TrainingState(**content["state"])
 
     def _keep_best_weights(self) -> None:
+        self.world.share(True)  # the first process has written its file before the others read it
         path = self.folder / "best.pt"
         if self.state.best_step >= 0 and path.exists():
             self.network.load_state_dict(read_checkpoint(path)["network"])
