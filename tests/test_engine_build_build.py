@@ -195,7 +195,7 @@ def test_a_verification_that_cannot_be_read_is_made_again(model, network, tmp_pa
 def test_a_verification_that_failed_still_refuses(model, network, tmp_path):
     build(model, network, tmp_path).close()
     edited_manifest(tmp_path, ok=False, score_max=0.4)
-    with pytest.raises(UserError, match="0.4"):
+    with pytest.raises(UserError, match=r"0\.4"):
         build(model, network, tmp_path)
 
 
