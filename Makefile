@@ -53,5 +53,5 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,render]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,render,serve]'
 	@touch $@
