@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from detector.types import Boxes, Detections, Frame
+from detector.types import Boxes, Clip, Detections, Frame
 from stream.answers import AnswerBoard
 from stream.geometry import Fit, scale_boxes
 from stream.handoff import Closed, Handoff
@@ -144,6 +144,10 @@ class Watch:
             The people with track ids, in pixels of the frame, and the seconds that the detector took.
         """
         boxes, seconds = self.wait_for(self.session.detect(frame.image, self))
+        return self.found(frame, boxes, seconds), seconds
+
+    def found(self, frame: Frame, boxes: Boxes, seconds: float) -> Boxes:
+        """Track the people that a detector found in a frame in so many seconds; gives them back with track ids."""
         reference = self._to_reference(boxes, frame.size_hw)
         with self._lock:
             tracked = self._tracker.update(reference, frame.time_s)
@@ -152,7 +156,7 @@ class Watch:
             self._last_seen, self._last_seen_s = tracked, frame.time_s
             self._detections.tick(self.clock())
             self._detect_s = seconds
-        return self._from_reference(tracked, frame.size_hw), seconds
+        return self._from_reference(tracked, frame.size_hw)
 
     def people_at(self, time_s: float, size_hw: tuple[int, int], predicted: bool = False) -> Boxes:
         """People at a media time in pixels of a frame of that size: interpolated, or predicted past the last run."""
@@ -174,9 +178,18 @@ class Watch:
             due_s: the moment that was asked for.
             available_s: clock when the last frame that the clip needs was there.
         """
+        scored: Scored = self.wait_for(self.session.score(self.cut(key), boxes))
+        return self.answered(key, boxes, scored, due_s, available_s)
+
+    def cut(self, key: Moment) -> Clip:
+        """The clip about a key frame."""
         assert self.ring is not None
-        clip = self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
-        scored: Scored = self.wait_for(self.session.score(clip, boxes))
+        return self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
+
+    def answered(
+        self, key: Moment, boxes: Boxes, scored: Scored, due_s: float, available_s: float
+    ) -> KeyFrameResult:
+        """Remember the scores of a key frame's people; arguments as for `answer`."""
         now = self.clock()
         detections = Detections(boxes, scored.scores)
         with self._lock:

@@ -31,7 +31,9 @@ def pick_device(device: str = "auto") -> str:
     return device
 
 
-def create_person_detector(name: str = "auto", threshold: float | None = None, device: str = "auto") -> PersonDetector:
+def create_person_detector(
+    name: str = "auto", threshold: float | None = None, device: str = "auto", num_threads: int = 0
+) -> PersonDetector:
     """Create a person detector from what is on this machine.
 
     Args:
@@ -41,6 +43,7 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
             behind others, where that is cached.
         threshold: confidence over which a box is a person, 0 to 1; None for the detector's own.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        num_threads: of SSDLite, on the CPU; 0 lets OpenVINO choose.
 
     Returns:
         The detector. Its `notice` is one line that says what was taken and which command gets a better one.
@@ -57,13 +60,13 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
         if name not in DETECTOR_MODELS:
             known = ", ".join(DETECTOR_MODELS)
             raise UserError(f"person detector {name!r}: unknown, expected auto, {known} or a .pth file")
-        detector = _create(DETECTOR_MODELS[name], threshold, chosen_device)
+        detector = _create(DETECTOR_MODELS[name], threshold, chosen_device, num_threads)
         detector.notice = f"people: {detector.name}"
         return detector
     from detector.weights import cached_package
 
     model, better = _best_cached("cuda" if chosen_device.startswith("cuda") else "cpu")
-    detector = _create(model, threshold, chosen_device)
+    detector = _create(model, threshold, chosen_device, num_threads)
     paths = cached_package(POSENET)
     if paths:
         detector = _with_faces(detector, *paths)
@@ -111,12 +114,12 @@ def _from_file(path: Path, threshold: float | None, device: str) -> PersonDetect
     return detector
 
 
-def _create(model: DetectorModel, threshold: float | None, device: str) -> PersonDetector:
+def _create(model: DetectorModel, threshold: float | None, device: str, num_threads: int) -> PersonDetector:
     wanted = model.threshold if threshold is None else threshold
     if model.kind == "ssdlite":
         from detector.person.ssdlite import SsdliteDetector
 
-        return SsdliteDetector(wanted)
+        return SsdliteDetector(wanted, num_threads=num_threads)
     from detector.weights import require_cached
 
     assert model.weights is not None

@@ -74,6 +74,9 @@ class Camera(Part):
     enabled: bool = Field(True, description="true or false: false leaves the camera off")
     model: str = Field("auto", description="an action model's name or weights file, or auto")
     detector: str = Field("auto", description="a person detector's name or .pth file, or auto")
+    faces: bool = Field(
+        False, description="true or false: look for the faces of people hidden behind others too, at twice the cost"
+    )
     every: Seconds = Field(0.5, description="seconds between answers while something moves, above 0, at most 3600")
     search_every: Seconds | None = Field(
         None, description="seconds between searches for people while something moves; as every where it is left out"
