@@ -115,7 +115,7 @@ class Camera:
         self._newest: Frame | None = None
         self._seen: tuple[Frame, Boxes] | None = None
         self._last: Frame | None = None
-        self._last_key_s, self._last_id = -math.inf, 0
+        self._last_key_s, self._searched_from_s, self._last_id = -math.inf, math.inf, 0
         self._last_answer: KeyFrameResult | None = None
         self._seen_s = clock()
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
@@ -230,17 +230,15 @@ class Camera:
             if len(tracked):
                 self._last_id = max(self._last_id, int(tracked.track_id.max()))
             missed = self._pace.searched(now_s, len(tracked))
+            self._searched_from_s = min(self._searched_from_s, frame.time_s)
             self._seen = (frame, tracked) if self.settings.pictures == "live" else None
         self.counts.searched(now_s, seconds, len(tracked), missed)
         self._meter.delay(self.name, "detector", seconds)
 
     def answer_due_s(self, now_s: float) -> float:
         """When its newest clip is to be looked at; infinity before there is one that was not, or no engine."""
-        watch = self._watch
-        if watch is None or watch.ring is None or self._prepared is None or not self._prepared.done():
-            return math.inf
-        newest = watch.ring.newest()
-        if newest is None or newest.time_s - watch.look_ahead_s <= self._last_key_s + 1e-6:
+        watch, prepared = self._watch, self._prepared
+        if watch is None or prepared is None or not prepared.done() or self._newest_key(watch) is None:
             return math.inf
         return self._pace.answer_due_s(now_s)
 
@@ -248,15 +246,24 @@ class Camera:
         """The newest clip, with the people of its key frame; None where it has none yet."""
         with self._lock:
             watch = self._watch
-        if watch is None or watch.ring is None:
+        found = self._newest_key(watch) if watch is not None else None
+        if watch is None or found is None:
             return None
-        newest = watch.ring.newest()
-        key = watch.ring.at_or_before(newest.time_s - watch.look_ahead_s) if newest else None
-        if newest is None or key is None or key.time_s <= self._last_key_s:
-            return None
+        key, newest = found
         self._last_key_s = key.time_s
         boxes = watch.people_at(key.time_s, key.source_hw)
         return Job(watch, key, watch.cut(key) if len(boxes) else None, boxes, newest.captured_s)
+
+    def _newest_key(self, watch: Watch) -> tuple[Moment, Moment] | None:
+        """The key frame of the newest clip that was not answered yet, and the clip's last frame."""
+        newest = watch.ring.newest() if watch.ring is not None else None
+        if newest is None or watch.ring is None:
+            return None
+        key = watch.ring.at_or_before(newest.time_s - watch.look_ahead_s)
+        # Who stood there before people were first searched for nobody can say.
+        if key is None or key.time_s <= self._last_key_s or key.time_s < self._searched_from_s:
+            return None
+        return key, newest
 
     def answered(self, job: Job, scored: Scored, waited_s: float) -> None:
         """The network's answer to a clip that was cut, which had waited so long for its turn."""
@@ -368,7 +375,7 @@ class Camera:
         with self._lock:
             self._watch, self._prepared = watch, prepared
             self._newest = self._seen = self._unsearched = None
-            self._last_key_s = -math.inf
+            self._last_key_s, self._searched_from_s = -math.inf, math.inf
         return watch
 
 

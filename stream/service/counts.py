@@ -1,4 +1,4 @@
-"""What one camera did, in numbers: for metrics, the table of `--status`, the API and the bench. Any thread may count."""
+"""What one camera did, in numbers: for metrics, the status table, the API and the bench. Any thread may count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told of each camera's answers: rules and stores, the API's followers. Nothing that looks ever waits for them."""
+"""Who is told of each camera's answers: rules, stores, the API's followers. Nothing that looks ever waits for them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CAPACITY = 2000
 class Listeners:
     """Hands answers on, in order, in a thread of its own.
 
-    A listener is called as `listener(camera, result)` for each key frame of each camera: people (boxes with track ids in
-    pixels of the key frame), their (N, A) scores, media time, capture time in UTC; N = 0 tells that nobody is there. It
-    may take its time, up to what all cameras together give; one that raises is told of in the log and called again with
-    the next answer.
+    A listener is called as `listener(camera, result)` for each key frame of each camera: people (boxes with track ids
+    in pixels of the key frame), their (N, A) scores, media time, capture time in UTC; N = 0 tells that nobody is
+    there. It may take its time, up to what all cameras together give; one that raises is told of in the log and
+    called again with the next answer.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:

@@ -79,7 +79,7 @@ class _Looking:
             due = {camera.name: (self._due_s(camera, now_s), camera) for camera in self._all()}
             ready = {name: camera for name, (due_s, camera) in due.items() if due_s <= now_s}
             if ready:
-                wait_s = self._serve(ready, min(due[name][0] for name in ready), now_s)
+                wait_s = self._serve_safely(ready, min(due[name][0] for name in ready), now_s)
             else:
                 wait_s = min([IDLE_S, *(due_s - now_s for due_s, _ in due.values() if math.isfinite(due_s))])
             if wait_s > 0:
@@ -89,6 +89,13 @@ class _Looking:
                     if not self._closed and not self._poked:
                         self._changed.wait(wait_s)
                     self._resting = False
+
+    def _serve_safely(self, ready: dict[str, Camera], first_s: float, now_s: float) -> float:
+        try:
+            return self._serve(ready, first_s, now_s)
+        except Exception:  # a fault of this file: others must not stand still for it
+            log.exception("%s failed", self._thread.name)
+            return IDLE_S
 
     def _due_s(self, camera: Camera, now_s: float) -> float:
         raise NotImplementedError
@@ -182,7 +189,7 @@ class Answering(_Looking):
         work = [(camera, job) for camera, job in jobs if job.clip is not None]
         for camera, job in jobs:
             if job.clip is None:
-                self._give(camera, job, Scored(np.zeros((0, len(self._session.model.labels)), np.float32), 0.0), start_s)
+                self._give(camera, job, self._nobody(), start_s)
         if not work:
             return
         try:
@@ -202,6 +209,9 @@ class Answering(_Looking):
         for (camera, job), one in zip(work, scored):
             self._turns.charge(camera.name, seconds * self._rows_of(job) / rows, camera.settings.share)
             self._give(camera, job, one, start_s)
+
+    def _nobody(self) -> Scored:
+        return Scored(np.zeros((0, len(self._session.model.labels)), np.float32), 0.0)
 
     def _give(self, camera: Camera, job: Job, scored: Scored, start_s: float) -> None:
         try:

@@ -55,14 +55,16 @@ class Sharing:
 
     def __init__(
         self, *, open_model: Callable[[str, Callable[[], PersonDetector] | Session], Session] | None = None,
-        meter: Meter | None = None, clock: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None, on_gpu: bool | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             open_model: opens a session by its model and what creates its detector, or whose it shares.
             meter: takes durations.
+            on_gpu: whether batches pay; None to ask torch.
             clock: seconds, monotonic.
         """
+        self._on_gpu = on_gpu
         self._open_model = open_model or _open_model
         self._meter, self._clock = meter or NoMeter(), clock
         self._models: dict[Model, _Shared] = {}
@@ -177,7 +179,7 @@ class Sharing:
         for line in session.notices:
             log.info("%s", line)
         answering = Answering(session, meter=self._meter, clock=self._clock)
-        if _on_gpu():
+        if _on_gpu() if self._on_gpu is None else self._on_gpu:
             answering.most_rows, answering.deadline_s = GPU_ROWS, GPU_DEADLINE_S
         with self._lock:
             shared = self._models[_model(settings)] = _Shared(session, answering)

@@ -191,7 +191,8 @@ class Supervisor:
             self._posts.clear()
             gone = list(self._gone)
         give_up_s = time.monotonic() + timeout_s
-        return all([camera.join(max(give_up_s - time.monotonic(), 0.0)) for camera in gone])
+        ended = [camera.join(max(give_up_s - time.monotonic(), 0.0)) for camera in gone]
+        return all(ended)
 
     def _report(self, name: str, post: Post) -> Report:
         wanted = self._wanted(post)
