@@ -76,6 +76,33 @@ def read_cameras(path: str | Path, environ: Mapping[str, str] = os.environ) -> D
     return Described(path, file, reading.where, tuple(reading.files))
 
 
+def read_one(name: str, given: dict[str, Any], beside: Described) -> Described:
+    """Check one camera that did not come from the file; keys that are missing come from the file's defaults.
+
+    Args:
+        name: of the camera.
+        given: its keys. Nothing of the environment or of files is put in.
+        beside: the file.
+
+    Raises:
+        Mistakes: one line for each mistake.
+    """
+    from pydantic import ValidationError
+
+    where = Where("the request")
+    if not NAME.fullmatch(name):
+        raise Mistakes([f"camera {name!r}: expected letters, digits, - and _, at most 63"])
+    reading = _Reading(beside.path, {}, where)
+    merged = _merged(beside.file.defaults, given, ("defaults",), ("cameras", name), reading)
+    try:
+        file = File.model_validate({"cameras": {name: merged}})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=True)
+        lines = [explain(dict(e), where).removeprefix("the request:1: ") for e in found]
+        raise Mistakes(lines) from None
+    return Described(beside.path, file, where, ())
+
+
 def _parse(path: Path) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
