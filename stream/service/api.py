@@ -35,7 +35,7 @@ ANSWERS_WAITING = 50
 
 
 class Follower:
-    """One WebSocket's answers: from the listeners' thread into the server's loop, the oldest dropped when it is slow."""
+    """One WebSocket's answers, from the listeners' thread into the server's loop; the oldest go when it is slow."""
 
     def __init__(self, name: str) -> None:
         self._name, self._loop = name, asyncio.get_running_loop()
@@ -69,7 +69,8 @@ def answer_json(camera: Camera, result: KeyFrameResult) -> dict[str, Any]:
 
 def create_app(service: Service) -> FastAPI:
     """The API of a service."""
-    app = FastAPI(title="slowfast-live", summary="Many cameras: state, answers, pictures", docs_url=None, redoc_url=None)
+    about = "Many cameras: state, answers, pictures"
+    app = FastAPI(title="slowfast-live", summary=about, docs_url=None, redoc_url=None)
     followers = asyncio.Semaphore(MOST_FOLLOWERS)
 
     @app.exception_handler(UserError)
@@ -246,7 +247,8 @@ class ApiServer:
             )
         except OSError as error:
             raise UserError(
-                f"server {server.host}:{server.port}: cannot listen there ({error.strerror}); choose another server.port"
+                f"server {server.host}:{server.port}: cannot listen there ({error.strerror}); "
+                "choose another server.port"
             ) from None
         host, self.port = server.host, self._socket.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"

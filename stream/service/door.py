@@ -13,7 +13,8 @@ from stream.service.settings import Server
 # What a container's or a system's health check asks without a token; it tells no names without one.
 OPEN_PATHS = ("/health/live", "/health/ready")
 HEADERS = {
-    b"content-security-policy": b"default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    b"content-security-policy":
+        b"default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
     b"cache-control": b"no-store",
@@ -73,7 +74,8 @@ class Door:
 
 async def _refuse(scope: dict[str, Any], send: Any, status: int, text: str) -> None:
     if scope["type"] == "websocket":
-        return await send({"type": "websocket.close", "code": 1008, "reason": text})
+        await send({"type": "websocket.close", "code": 1008, "reason": text})
+        return
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

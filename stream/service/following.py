@@ -35,7 +35,8 @@ class Following:
         before = self._stamps()
         while not self._stop.is_set():
             # The folders are watched, not the files: editors replace a file by another, and so do mounted secrets.
-            folders = {path.resolve().parent for path in self._files()} | {path.absolute().parent for path in self._files()}
+            files = self._files()
+            folders = {path.resolve().parent for path in files} | {path.absolute().parent for path in files}
             try:
                 for _ in watch(
                     *[folder for folder in folders if folder.exists()], stop_event=self._stop, recursive=False,

@@ -1,4 +1,4 @@
-"""The service as a whole: reads the file, keeps the cameras running, reads it again when it changes, tells its state."""
+"""The service as a whole: reads the file, keeps cameras running, reads it again when it changes, tells its state."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from detector.errors import UserError
 from stream.metrics import resident_bytes
 from stream.service.camera import Camera
+from stream.service.counts import Meter
 from stream.service.listeners import Listeners
 from stream.service.logs import Secrets
 from stream.service.metrics import Metrics
@@ -42,7 +43,8 @@ class Service:
     """
 
     def __init__(
-        self, path: str | Path, *, environ: Mapping[str, str] = os.environ, sharing: Sharing | None = None,
+        self, path: str | Path, *, environ: Mapping[str, str] = os.environ,
+        create_sharing: Callable[[Meter], Sharing] | None = None,
         open_camera: Callable[[Settings], Source] | None = None, secrets: Secrets | None = None,
         check: Callable[[Described], None] = check_names, clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,7 +53,7 @@ class Service:
         Args:
             path: of the cameras' file.
             environ: for `${NAME}`.
-            sharing: what cameras share; made here unless given.
+            create_sharing: makes what cameras share.
             open_camera: opens an address, live.
             secrets: learns what must not be logged.
             check: checks names that only models know, once more when the file is read again.
@@ -66,7 +68,7 @@ class Service:
         self.metrics = Metrics(self.snapshot)
         self.pictures = Pictures(self.metrics, clock)
         self.listeners = Listeners()
-        self._sharing = sharing or Sharing(meter=self.metrics, clock=clock)
+        self._sharing = (create_sharing or _create_sharing)(self.metrics)
         self._open_camera = open_camera or open_watched
         self.supervisor = Supervisor(self._create, self._release, clock=clock)
         self._stop, self._reload = threading.Event(), threading.Event()
@@ -109,10 +111,10 @@ class Service:
         try:
             described = self._read()
         except UserError as error:
-            self._refused = True
             for line in str(error).splitlines():
                 log.error("not taken over: %s", line)
             log.error("%s is refused, %d cameras go on as before", self._path, len(self.supervisor.cameras()))
+            self._refused = True
             return None
         if described.file.server != self.described.file.server:
             log.warning("what changed under server holds from the next start on")
@@ -199,6 +201,10 @@ class Service:
     def _poke(self) -> None:
         with self._wake:
             self._wake.notify_all()
+
+
+def _create_sharing(meter: Meter) -> Sharing:
+    return Sharing(meter=meter)
 
 
 def open_watched(settings: Settings) -> Source:
