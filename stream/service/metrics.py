@@ -32,8 +32,10 @@ class Metrics:
             snapshot: how all cameras are now; called with each scrape.
         """
         self._snapshot, self._lock = snapshot, threading.Lock()
-        self._known: set[str] = set()
+        self._observed: set[str] = set()
         self._registry = CollectorRegistry()
+        # Before the histograms: it takes rows of cameras that are gone out of them.
+        self._registry.register(self)  # type: ignore[arg-type]
         ProcessCollector(registry=self._registry)
         self._delay = Histogram(
             "slowfast_delay_seconds", "From capture to label (total), and what it consists of", ("camera", "part"),
@@ -47,10 +49,10 @@ class Metrics:
             "slowfast_batch_people", "People in one call of a network", ("model",), buckets=BATCHES,
             registry=self._registry,
         )
-        self._registry.register(self)  # type: ignore[arg-type]
 
     def delay(self, camera: str, part: Part, seconds: float) -> None:
         """A part of an answer or a picture took so long."""
+        self._observed.add(camera)
         self._delay.labels(camera, part).observe(max(seconds, 0.0))
 
     def batch(self, model: str, clips: int, people: int) -> None:
@@ -87,13 +89,13 @@ class Metrics:
     def _forget(self, cameras: set[str]) -> None:
         """Cameras that are gone leave no rows."""
         with self._lock:
-            for name in self._known - cameras:
+            for name in self._observed - cameras:
                 for part in get_args(Part):
                     try:
                         self._delay.remove(name, part)
                     except KeyError:  # it never had that part
                         continue
-            self._known = cameras
+                self._observed.discard(name)
 
 
 def _camera_families(cameras: tuple[CameraNow, ...]) -> Iterable[Family]:
