@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
-httpx = pytest.importorskip("httpx")
+pytest.importorskip("httpx")
 
+import httpx
 from stream_fakes import fake_session
 from stream_service_fakes import FakeCamera, wait_until
 
@@ -56,7 +57,7 @@ class Running:
         def fed():
             for name in names:
                 if name in self.sources:
-                    self.sources[name].show()
+                    self.sources[name].show(step_s=0.02)  # no faster than the test turns
             return until()
 
         wait_until(fed)
