@@ -16,7 +16,7 @@ from engine_build.memory import give_large_blocks_back_at_once
 
 if TYPE_CHECKING:
     from demo.server import Backend
-    from detector.models import ActionModel
+    from detector.weights.records import ActionModel
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EPILOG = """\
@@ -123,8 +123,9 @@ def find_models(wanted: list[str] | None, untrained: bool) -> dict[str, tuple[st
     Raises:
         UserError: an unknown one, or none here.
     """
-    from detector.weights import bundled_path, cached_path, resolve_action_model
-    from detector.zoo import action_models
+    from detector.weights.cache import cached_path
+    from detector.weights.choose import bundled_path, resolve_action_model
+    from detector.weights.zoo import action_models
 
     specs = list(wanted or ["auto"])
     if not wanted:
@@ -179,7 +180,7 @@ def _build(
 
 def default_person_threshold(session: Any) -> float:
     """The threshold that the session's person detector was calibrated for; 0.8, Faster R-CNN's, where unknown."""
-    from detector.zoo import DETECTOR_MODELS
+    from detector.weights.zoo import DETECTOR_MODELS
 
     told = " ".join([session.detector_name, *session.notices])
     names = sorted((name for name in DETECTOR_MODELS if name in told), key=len)

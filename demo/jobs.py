@@ -20,11 +20,12 @@ from demo.shelf import Folder
 from demo.timeline import Summary, summarise
 from detector.errors import UserError
 from detector.types import Frame
-from stream.mp4 import Mp4Writer
-from stream.overlay import draw_update
+from stream.outputs.ava_csv import AvaCsv
+from stream.outputs.film import Mp4Writer
+from stream.outputs.json_lines import JsonLines
+from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import KeyFrameResult
-from stream.sinks import AvaCsv, JsonLines
 from stream.sources import Source, VideoFile
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def inspect_video(path: Path, shown_name: str, max_duration_s: float) -> VideoIn
     """
     import av
 
-    from stream.decode import open_video
+    from stream.sources.decode import open_video
 
     with open_video(str(path), shown_name=shown_name) as video, av.open(str(path)) as container:
         stream = container.streams.video[0]

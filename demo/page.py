@@ -9,7 +9,7 @@ from typing import Any
 
 from demo.server import Backend
 from demo.video_tab import build_video_tab, wire_video_tab
-from detector.models import ActionModel
+from detector.weights.records import ActionModel
 
 TITLE = "Who does what, now"
 

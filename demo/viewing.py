@@ -20,7 +20,7 @@ import numpy as np
 from demo.choices import Choices
 from demo.pool import Lease
 from detector.errors import UserError
-from stream.overlay import draw_update
+from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import Update, shown_actions
 from stream.sources import Source

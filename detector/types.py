@@ -77,6 +77,14 @@ class Clip:
         return f"Clip({t} frames of {w}x{h}, key {self.key_frame!r})"
 
 
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (N, 4) and (M, 4), corners in one order in both: (N, M); 0 for empty ones."""
+    side = (np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])).clip(0)
+    shared = side.prod(-1)
+    union = (a[:, 2:] - a[:, :2]).prod(-1)[:, None] + (b[:, 2:] - b[:, :2]).prod(-1)[None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Boxes:
     """People in one picture; N = 0 is an ordinary case.

@@ -60,7 +60,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _model(options: argparse.Namespace) -> tuple[Any, Any]:
-    from detector.weights import load_action_model, resolve_action_model
+    from detector.weights.choose import load_action_model, resolve_action_model
 
     model, path = resolve_action_model(options.model, allow_untrained=options.untrained)
     network = load_action_model(model, path)

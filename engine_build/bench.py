@@ -22,14 +22,15 @@ import torch
 from torch import nn
 
 from detector.errors import UserError
-from detector.models import ActionModel
 from detector.slowfast.network import ActionNetwork
 from detector.types import Clip
+from detector.weights.records import ActionModel
 from engine_build import targets
 from engine_build.build import build_engine
 from engine_build.cache import EngineCache
 from engine_build.clips import drawn_clips, engine_input, fit_clip
 from engine_build.engine import Engine
+from engine_build.libraries import cpu_core, has
 from engine_build.manifest import Manifest
 
 SIZE_HW = (256, 340)
@@ -184,7 +185,8 @@ def format_table(rows: list[dict[str, Any]]) -> str:
 def _profiles(
     model: ActionModel, cache_dir: Path | None, engines: dict[str, Engine], rows: list[dict[str, Any]], report: Callable
 ) -> dict[str, Any]:
-    from engine_build.profile import measure_peak, profile_trunk
+    from engine_build.peak import measure_peak
+    from engine_build.profile import profile_trunk
     from engine_build.run_openvino import FILE
 
     peaks, groups, shares = {}, {}, {}
@@ -235,8 +237,8 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(), "torch": torch.__version__,
         "openvino": targets.library_version("openvino"),
     }
-    if targets.has("openvino"):
-        machine["openvino_capabilities"] = targets.cpu_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if has("openvino"):
+        machine["openvino_capabilities"] = cpu_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if torch.cuda.is_available():
         machine["gpu"] = targets.device_name("torch_cuda")
     return machine

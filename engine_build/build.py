@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from detector.errors import UserError
-from detector.models import ActionModel
 from detector.slowfast.network import ActionNetwork
 from detector.types import Clip
+from detector.weights.records import ActionModel
 from engine_build import targets
 from engine_build.cache import EngineCache, StoredEngine
 from engine_build.clips import drawn_clips, engine_input, fit_clip
 from engine_build.engine import Engine
+from engine_build.libraries import INSTALL, has
 from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_arrays, sha256_of_weights
 from engine_build.memory import give_back_freed_memory
 from engine_build.verify import Report, is_trained, refuse, verify
@@ -89,24 +90,36 @@ def build_engine(
     Raises:
         UserError: a library or GPU is missing, the cache cannot be written, or the engine is out of tolerance.
     """
-    chosen = targets.choose_target(target)
-    clip_shape = (model.network.num_frames, *size_hw, 3)
     cache = EngineCache(cache_dir, report)
-
-    def job(precision: str) -> Job:
-        return Job(model, network, clip_shape, chosen, precision, report, calibration)
-
-    if precision == "auto" and "int8" in targets.PRECISIONS[chosen]:
-        engine = _int8_if_good(job("int8"), cache)
+    *preferred, last = jobs_to_try(model, network, size_hw, target, precision, report, calibration)
+    for job in preferred:
+        engine = _int8_if_good(job, cache)
         if engine is not None:
             return engine
-    wanted = targets.choose_precision(chosen, precision)
-    if wanted == "int8" and not calibration and _quiet(cache).find(job("int8").key()) is None:
+    if last.precision == "int8" and not calibration and _quiet(cache).find(last.key()) is None:
         raise UserError(
             "int8 needs clips to find its ranges, and no int8 engine is cached; "
             f"run: python -m engine_build --model {model.name} --precision int8 --calibrate VIDEO"
         )
-    return _load(job(wanted), cache)
+    return _load(last, cache)
+
+
+def jobs_to_try(
+    model: ActionModel, network: ActionNetwork, size_hw: tuple[int, int], target: str, precision: str,
+    report: Callable[[str], object] = lambda line: None, clips: Sequence[Clip] | None = None,
+) -> list[Job]:
+    """The engines that these arguments ask for, as for `build_engine`: the last one is built, those before it are
+    taken where they are cached (or `clips` are given) and good.
+
+    Raises:
+        UserError: no such target or precision, or a library or GPU is missing.
+    """
+    chosen = targets.choose_target(target)
+    wanted = [targets.choose_precision(chosen, precision)]
+    if precision == "auto" and "int8" in targets.PRECISIONS[chosen]:
+        wanted.insert(0, "int8")
+    shape = (model.network.num_frames, *size_hw, 3)
+    return [Job(model, network, shape, chosen, each, report, clips) for each in wanted]
 
 
 def is_built(
@@ -114,35 +127,33 @@ def is_built(
     precision: Precision = "auto", cache_dir: Path | str | None = None,
 ) -> bool:
     """Whether `build_engine`, with these arguments, finds what it needs in the cache; engines of torch need nothing."""
-    chosen = targets.choose_target(target)
-    if chosen in ("torch", "torch_cuda"):
+    *preferred, last = jobs_to_try(model, network, size_hw, target, precision)
+    if last.target in ("torch", "torch_cuda"):
         return True
     cache = _quiet(EngineCache(cache_dir))
-    wanted = {targets.choose_precision(chosen, precision)}
-    if precision == "auto" and "int8" in targets.PRECISIONS[chosen]:
-        wanted.add("int8")
-    clip_shape = (model.network.num_frames, *size_hw, 3)
-    jobs = [Job(model, network, clip_shape, chosen, each, lambda line: None, None) for each in wanted]
-    return any(cache.find(job.key()) is not None for job in jobs)
+    return cache.find(last.key()) is not None or any(_cached_int8(job, cache) is not None for job in preferred)
 
 
 def _int8_if_good(job: Job, cache: EngineCache) -> Engine | None:
     """An int8 engine for `auto`: only for trained weights, only if verified on real clips and within tolerance."""
+    if not job.clips and _cached_int8(job, cache) is None:
+        return None
     if not is_trained(job.network):
         return None
-    stored = _quiet(cache).find(job.key())
-    if stored is None and not job.clips:
-        return None
-    if stored is not None and not job.clips and not _passed(stored):
-        return None
-    if stored is None and not targets.has("nncf"):
-        job.report(f"int8 is left out: nncf is not installed (run: {targets.INSTALL['nncf']})")
+    if not has("nncf") and _quiet(cache).find(job.key()) is None:
+        job.report(f"int8 is left out: nncf is not installed (run: {INSTALL['nncf']})")
         return None
     try:
         return _load(job, cache)
     except UserError as error:
         job.report(f"int8 is not used: {error}")
         return None
+
+
+def _cached_int8(job: Job, cache: EngineCache) -> StoredEngine | None:
+    """An int8 engine that `auto` may take as it lies in the cache: of trained weights, and verified to be good."""
+    stored = _quiet(cache).find(job.key()) if is_trained(job.network) else None
+    return stored if stored is not None and stored.manifest.verify.get("ok") else None
 
 
 def _load(job: Job, cache: EngineCache) -> Engine:
@@ -253,10 +264,6 @@ def _torch_engine(job: Job) -> Engine:
 
     on_gpu = job.target == "torch_cuda"
     return TorchEngine(job.network, job.precision, "cuda" if on_gpu else "cpu", compiled=on_gpu)
-
-
-def _passed(stored: StoredEngine) -> bool:
-    return bool(stored.manifest.verify.get("ok"))
 
 
 def _quiet(cache: EngineCache) -> EngineCache:

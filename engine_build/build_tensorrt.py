@@ -14,7 +14,7 @@ from typing import Any
 
 from detector.errors import UserError
 from engine_build.cache import write_whole
-from engine_build.targets import require
+from engine_build.libraries import require
 
 ENGINE = "trunk.engine"
 TIMING_CACHE = "timing.cache"

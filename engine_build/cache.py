@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import UserError
-from detector.weights import cache_dir
+from detector.files import write_whole
+from detector.weights.cache import cache_dir
 from engine_build.manifest import EngineKey, Manifest, sha256_of_file
 
 MANIFEST = "manifest.json"
@@ -204,16 +204,6 @@ def _explained(folder: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise UserError(f"engine cache: cannot write to {folder} ({error.strerror}); {elsewhere}") from error
         raise
-
-
-def write_whole(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file that appears whole or not at all, whoever else reads or writes it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from detector.errors import UserError
-from detector.models import ActionModel
 from detector.types import Boxes, Clip, Frame
 from detector.views import FrameView
+from detector.weights.records import ActionModel
 
 # Boxes as fractions of width and height (x1, y1, x2, y2): two standing people, one close, one far away.
 PLACES = np.array(

@@ -19,8 +19,8 @@ from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.build_tensorrt import PICTURE
 from engine_build.graphs import HeadGraph, TrunkGraph
+from engine_build.libraries import require
 from engine_build.rewrite import to_2d
-from engine_build.targets import require
 
 # RoIAlign with half_pixel / output_half_pixel modes came with 16; Q/DQ per axis with 13.
 OPSET = 17

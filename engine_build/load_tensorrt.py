@@ -16,7 +16,8 @@ import torch
 from detector.errors import UserError
 from engine_build.build_tensorrt import make_logger
 from engine_build.cache import write_whole
-from engine_build.targets import require, require_gpu
+from engine_build.libraries import require
+from engine_build.targets import require_gpu
 
 GPU = "cuda"
 # CU_STREAM_NON_BLOCKING. While a graph is captured on a stream without it, nobody may use the default stream, where

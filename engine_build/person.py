@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from detector.errors import UserError
 from detector.person import PersonDetector
 from detector.person.faces import FaceFinder
-from detector.person.faster_rcnn_torchvision import TorchvisionDetector, people_in
-from detector.types import Boxes
+from detector.person.faster_rcnn_torchvision import FasterRcnn, TorchvisionDetector
 from engine_build import targets
 from engine_build.build_tensorrt import TIMING_CACHE, build_engine_file
 from engine_build.cache import EngineCache, StoredEngine
+from engine_build.libraries import INSTALL, cpu_core
 from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_weights
 from engine_build.person_part import (
     convert_convolutional_part,
@@ -69,8 +69,8 @@ class PictureGraph(Protocol):
         ...
 
 
-class EngineFasterRcnn:
-    """Finds people; see `detector.person.PersonDetector`."""
+class EngineFasterRcnn(FasterRcnn):
+    """Finds people with a Faster R-CNN whose convolutional part runs on an engine."""
 
     def __init__(self, network: Any, graph: PictureGraph, *, name: str, threshold: float = 0.8) -> None:
         """
@@ -80,37 +80,27 @@ class EngineFasterRcnn:
             name: of the weights, for the status line.
             threshold: confidence over which a box is a person.
         """
-        self.name = f"{name} ({graph.description})"
-        self.threshold = threshold
-        self.notice = f"people: {self.name}"
-        self._graph, self._device = graph, graph.device
+        self._graph = graph
         engine = _EngineBackbone(graph, map_names(network))
         backbone, head = network.backbone, network.rpn.head
         # Copy all but the large part, which the engine replaces.
         network.backbone, network.rpn.head = nn.Identity(), nn.Identity()
         try:
-            self._network: Any = copy.deepcopy(network).eval().to(self._device)
+            copied: Any = copy.deepcopy(network).eval().to(graph.device)
         finally:
             network.backbone, network.rpn.head = backbone, head
-        self._network.backbone, self._network.rpn.head = engine, _EngineRpnHead(engine)
-
-    def detect(self, image: np.ndarray) -> Boxes:
-        """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
-        return people_in(self._network, image, self.threshold, self._device)
+        copied.backbone, copied.rpn.head = engine, _EngineRpnHead(engine)
+        super().__init__(f"{name} ({graph.description})", copied, threshold, graph.device)
 
     @torch.inference_mode()
     def detect_all(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
         """What torchvision's network itself returns for (3, H, W) float pictures 0..1: all classes."""
-        return self._network([picture.to(self._device) for picture in pictures])
-
-    def fork(self) -> EngineFasterRcnn:
-        """Itself: it remembers nothing between pictures."""
-        return self
+        return self.network([picture.to(self.device) for picture in pictures])
 
     def close(self) -> None:
         """Free the engine."""
         self._graph.close()
-        self._network = None
+        super().close()
 
 
 class OpenVinoPictures:
@@ -123,7 +113,7 @@ class OpenVinoPictures:
             precision: `fp32`, `bf16` or `int8`.
         """
         self.description, self.device = f"openvino {precision}", torch.device("cpu")
-        self._model: Any = targets.cpu_core().read_model(str(path))
+        self._model: Any = cpu_core().read_model(str(path))
         self._precision = precision
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
@@ -201,7 +191,7 @@ def build_person_detector(
     """
     chosen = targets.choose_target(target)
     if chosen not in PRECISIONS:
-        raise UserError(f"no engine for person detectors here, only {chosen}; run: {targets.INSTALL['tensorrt']}")
+        raise UserError(f"no engine for person detectors here, only {chosen}; run: {INSTALL['tensorrt']}")
     if precision != "auto" and precision not in PRECISIONS[chosen]:
         known = ", ".join(PRECISIONS[chosen])
         raise UserError(f"person detector: got precision {precision!r}, expected auto or one of {known} for {chosen}")

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from engine_build import targets
 from engine_build.build_tensorrt import PictureProfile
 from engine_build.export import DTYPES, export_pictures
 from engine_build.graphs import trace
+from engine_build.libraries import require
 
 
 class ConvolutionalPart(nn.Module):
@@ -54,7 +54,7 @@ def copied_part(network: Any) -> ConvolutionalPart:
 
 def convert_convolutional_part(network: Any) -> Any:
     """The part as an OpenVINO model with open height and width."""
-    openvino = targets.require("openvino")
+    openvino = require("openvino")
     example = torch.zeros(1, 3, 320, 320)
     recorded = trace(copied_part(network), (example,))
     model = openvino.convert_model(recorded, example_input=example)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine_build.targets import require
+from engine_build.libraries import require
 
 
 def quantize_openvino(model: Any, frames: Sequence[np.ndarray]) -> Any:

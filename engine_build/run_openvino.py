@@ -17,8 +17,9 @@ import torch
 from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.graphs import HeadGraph, TrunkGraph, trace
+from engine_build.libraries import cpu_core, require
 from engine_build.rewrite import pair_fast_stem, split_wide_temporal
-from engine_build.targets import cpu_core, cpu_has_bf16, require
+from engine_build.targets import cpu_has_bf16
 
 FILE = "trunk.xml"
 # Compiled batches that stay in memory; each holds its own copy of the packed weights.

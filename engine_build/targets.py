@@ -1,18 +1,14 @@
-"""What this machine can run, and what to install where it cannot. One line for each mistake.
-
-Nothing here builds anything; libraries are looked for without importing the heavy ones.
+"""What this machine can run: targets, precisions, devices. Nothing here builds anything.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from functools import lru_cache
 from importlib import metadata
-from typing import Any
 
 from detector.errors import UserError
-from detector.openvino_core import openvino_core
+from engine_build.libraries import cpu_core, has, require
+from engine_build.peak import measure_products
 
 TARGETS = ("openvino", "torch", "torch_cuda", "tensorrt", "tensorrt_rtx")
 PRECISIONS = {
@@ -24,54 +20,9 @@ PRECISIONS = {
 }
 NEEDS_GPU = ("torch_cuda", "tensorrt", "tensorrt_rtx")
 
-# What a person types to get a library that is missing.
-INSTALL = {
-    "openvino": "pip install openvino",
-    "nncf": "pip install nncf onnx onnxslim",
-    "onnx": "pip install onnx onnxslim",
-    "onnxslim": "pip install onnx onnxslim",
-    "onnxruntime": "pip install onnxruntime",
-    "tensorrt": "pip install tensorrt pycuda",
-    "tensorrt_rtx": "pip install tensorrt-rtx-cu13 pycuda",
-    "pycuda": "pip install pycuda",
-}
-
 # bf16 has to multiply faster than fp32 by this factor to be worth its rounding.
 BF16_WORTH = 1.15
 PROBE_SIDE, PROBE_TURNS = 512, 6
-
-
-def require(library: str) -> Any:
-    """Import an optional library, or a module of it (`pycuda.driver`).
-
-    Raises:
-        UserError: it is missing, or its own libraries are; with the exact line that installs it.
-    """
-    package = library.split(".")[0]
-    try:
-        return importlib.import_module(library)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise UserError(f"{package}: needs {error.name}, which is missing; run: {INSTALL[package]}") from None
-        raise UserError(f"{package} is not installed; run: {INSTALL[package]}") from None
-    except (ImportError, OSError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{package} does not load ({first_line}); run: {INSTALL[package]}") from None
-
-
-def cpu_core() -> Any:
-    """OpenVINO's core (see `detector.openvino_core`).
-
-    Raises:
-        UserError: as `require`.
-    """
-    require("openvino")
-    return openvino_core()
-
-
-def has(library: str) -> bool:
-    """Whether a library is installed, without importing it."""
-    return importlib.util.find_spec(library) is not None
 
 
 def require_gpu(target: str) -> None:
@@ -139,8 +90,6 @@ def cpu_gains_by_bf16() -> bool:
     """
     if not cpu_has_bf16():
         return False
-    from engine_build.profile import measure_products
-
     try:
         rates = measure_products(("fp32", "bf16"), PROBE_SIDE, PROBE_TURNS)
     except RuntimeError:  # OpenVINO claims it and refuses it, as where an environment variable hides instructions

@@ -17,12 +17,12 @@ from typing import Any
 
 from detector.errors import UserError, run_command
 from stream.metrics import resident_bytes
-from stream.mp4 import Mp4Writer
-from stream.overlay import draw_update
+from stream.outputs.film import Mp4Writer
+from stream.outputs.json_lines import JsonLines
+from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import thresholds_for
 from stream.session import Session, open_session
-from stream.sinks import JsonLines
 from stream.sources import VideoFile
 from stream.stats import Stats
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.labels import LabelMap
-from detector.models import ActionModel
 from detector.types import Boxes, Detections, Frame
+from detector.weights.records import ActionModel
 
 SCHEMA = 1
 

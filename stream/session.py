@@ -25,10 +25,10 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from detector.errors import UserError
-from detector.models import ActionModel
 from detector.person import PersonDetector
 from detector.types import Boxes, Clip
 from detector.views import FrameView, TubeView
+from detector.weights.records import ActionModel
 from engine_build.engine import Engine
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
@@ -340,7 +340,7 @@ def open_session(
         UserError: no such model or weights; the line says how to get some.
     """
     from detector.person.select import create_person_detector
-    from detector.weights import load_action_model, resolve_action_model
+    from detector.weights.choose import load_action_model, resolve_action_model
     from engine_build.build import Precision, Target, build_engine, is_built
     from engine_build.person import accelerate
 
@@ -409,7 +409,7 @@ def build_apart(
 
 def _build_only() -> None:
     """The other side of `build_apart`."""
-    from detector.weights import load_action_model, resolve_action_model
+    from detector.weights.choose import load_action_model, resolve_action_model
     from engine_build.build import build_engine
 
     model, size_hw, engine, precision, untrained = json.loads(sys.argv[1])

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from detector.types import Boxes, Clip, Detections, Frame
+from detector.types import Boxes, Clip, Detections, Frame, iou
 from stream.answers import AnswerBoard
 from stream.geometry import Fit, scale_boxes
 from stream.handoff import Closed, Handoff
@@ -291,9 +291,10 @@ class Watch:
 
 def with_newcomers(boxes: Boxes, seen: Boxes) -> Boxes:
     """The tracked people, and those of `seen` that have no track and overlap none of them."""
+    shared = iou(seen.xyxy, boxes.xyxy)
     new = [
         i for i in np.flatnonzero(seen.track_id < 0)
-        if all(iou(seen.xyxy[i], box) < SAME_PERSON_IOU for box in boxes.xyxy)
+        if not (shared[i] >= SAME_PERSON_IOU).any()
     ]
     if not new:
         return boxes
@@ -301,15 +302,6 @@ def with_newcomers(boxes: Boxes, seen: Boxes) -> Boxes:
         np.concatenate([boxes.xyxy, seen.xyxy[new]]), np.concatenate([boxes.score, seen.score[new]]),
         np.concatenate([boxes.track_id, seen.track_id[new]]),
     )
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes (x1, y1, x2, y2)."""
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    common = width * height
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
-    return float(common / union) if union > 0 else 0.0
 
 
 def _quietly_put(done: Handoff[None]) -> None:

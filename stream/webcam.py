@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from detector.errors import UserError, run_command
-from stream.overlay import draw_update
+from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import Update, thresholds_for
 from stream.session import Session, open_session
@@ -111,9 +111,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _watch(args: argparse.Namespace, options: Options, source: Source, session: Session, window_wanted: bool) -> None:
     """Iterate the pipeline; every file is closed, whatever happens."""
-    from stream.mp4 import Mp4Writer
-    from stream.sinks import AvaCsv, JsonLines
-    from stream.window import Window
+    from stream.outputs.ava_csv import AvaCsv
+    from stream.outputs.film import Mp4Writer
+    from stream.outputs.json_lines import JsonLines
+    from stream.picture.window import Window
 
     limits = thresholds_for(session.model.labels, tuple(args.threshold))
     stats = Stats()
@@ -235,7 +236,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _display() -> bool:
-    from stream.window import display_available
+    from stream.picture.window import display_available
 
     return display_available()
 

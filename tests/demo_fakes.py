@@ -21,11 +21,11 @@ from demo.choices import Choices
 from demo.pool import ModelPool
 from demo.server import Backend, Limits
 from detector.labels import load_labels
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.types import Boxes
 from detector.views import FrameView
+from detector.weights.records import ActionModel
 from stream.session import Session
 from stream.sources import open_source
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from detector.labels import Action, LabelMap
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.types import Boxes, Detections, Frame
 from detector.views import FrameView
+from detector.weights.records import ActionModel
 from stream.session import Session
 from stream.sources import SourceStatus
 

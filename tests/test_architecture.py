@@ -63,6 +63,83 @@ def test_imports_point_along_the_arrows(room, path):
             assert top in ALLOWED[room], f"{path.relative_to(ROOT)} imports {module}"
 
 
+def arrows() -> dict[str, set[str]]:
+    """The files that each file imports, lazily or not, by path below the root."""
+    file_of = {}
+    for _, path in ALL_FILES:
+        module = path.relative_to(ROOT).with_suffix("")
+        parts = module.parts[:-1] if module.name == "__init__" else module.parts
+        file_of[".".join(parts)] = str(path.relative_to(ROOT))
+    found: dict[str, set[str]] = {}
+    for _, path in ALL_FILES:
+        mine = str(path.relative_to(ROOT))
+        named = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                # `from package import module` means the module where there is one.
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= {name for name in inner if name in file_of} or {node.module or ""}
+                if any(name not in file_of for name in inner):
+                    named.add(node.module or "")
+        found[mine] = {file_of[name] for name in named if name in file_of} - {mine}
+    return found
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """The first circle of a graph, or []."""
+    done: set[str] = set()
+
+    def visit(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node):], node]
+        if node in done:
+            return []
+        for other in sorted(graph.get(node, ())):
+            circle = visit(other, [*way, node])
+            if circle:
+                return circle
+        done.add(node)
+        return []
+
+    return next((circle for node in sorted(graph) if (circle := visit(node, []))), [])
+
+
+def test_no_file_imports_itself_in_a_circle():
+    assert not circle_in(arrows())
+
+
+def test_a_circle_is_seen():
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+# Rooms of `detector` from the ground up: an import points to a lower floor or stays on its own.
+FLOORS = (
+    ("errors", "files", "types", "labels", "sampling", "device"), ("views", "tracking"), ("slowfast",), ("weights",),
+    ("person", "data", "rendering"), ("evaluation",), ("training",), ("bundled",),
+)
+
+
+def test_rooms_of_the_detector_import_downwards():
+    floor_of = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    for mine, others in arrows().items():
+        parts = Path(mine).with_suffix("").parts
+        if parts[0] != "detector" or parts[1] == "__init__":
+            continue
+        for other in others:
+            theirs = Path(other).with_suffix("").parts
+            if len(theirs) > 1 and theirs[1] not in (parts[1], "__init__"):
+                assert floor_of[theirs[1]] <= floor_of[parts[1]], f"{mine} imports {other}"
+
+
+def test_the_renderer_knows_no_data_sets():
+    for mine, others in arrows().items():
+        if mine.startswith("detector/rendering/"):
+            up = [o for o in others if o.startswith(("detector/data", "detector/training", "detector/evaluation"))]
+            assert not up, f"{mine} imports {up}"
+
+
 @pytest.mark.parametrize(("room", "path"), ALL_FILES, ids=IDS)
 def test_optional_packages_are_imported_where_they_are_used(room, path):
     for module, at_top in imports_of(path):
@@ -72,7 +149,7 @@ def test_optional_packages_are_imported_where_they_are_used(room, path):
 
 def test_the_types_import_without_torch():
     code = (
-        "import sys, detector.types, detector.labels, detector.models, detector.views, detector.sampling; "
+        "import sys, detector.types, detector.labels, detector.weights.records, detector.views, detector.sampling; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
@@ -90,6 +167,6 @@ def test_every_package_is_listed_in_setup_cfg():
 
 
 def test_openvino_has_one_core_for_the_process():
-    """Two of them can leave a thread's signal stack in freed memory: see detector/openvino_core.py."""
+    """Two of them can leave a thread's signal stack in freed memory: see detector/device.py."""
     made = [p for _, p in ALL_FILES if ".Core()" in p.read_text(encoding="utf-8")]
-    assert [p.name for p in made] == ["openvino_core.py"]
+    assert [p.name for p in made] == ["device.py"]

@@ -15,7 +15,7 @@ import pytest
 from demo.__main__ import default_person_threshold, find_models, link, listen, main, parser
 from demo.measure import CHECK_BITS, COUNTER_BITS, stamp, write_camera
 from detector.errors import UserError
-from detector.zoo import DETECTOR_MODELS
+from detector.weights.zoo import DETECTOR_MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def _no_weights_here(monkeypatch, tmp_path):
     monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path))
-    monkeypatch.setattr("detector.weights.bundled_path", lambda: None)
+    monkeypatch.setattr("detector.weights.choose.bundled_path", lambda: None)
 
 
 def test_help_needs_nothing_heavy_and_names_the_safe_defaults():

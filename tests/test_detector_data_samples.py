@@ -8,7 +8,6 @@ import pytest
 
 from detector.data.ava import read_label_file
 from detector.data.box_clips import BoxClips
-from detector.data.fill_boxes import fill_boxes
 from detector.data.problems import Problems
 from detector.data.samples import (
     add_proposals,
@@ -23,6 +22,7 @@ from detector.data.transforms import Augmentation, crop_and_flip, crop_clip, fli
 from detector.errors import UserError
 from detector.labels import Action, LabelMap
 from detector.sampling import Sampling
+from detector.training.fill_boxes import fill_boxes
 from detector.types import Boxes
 from detector.views import FrameView, TubeView
 

@@ -13,8 +13,9 @@ import pytest
 from detector.data.ava import read_excluded
 from detector.data.problems import Problems
 from detector.errors import UserError
-from detector.evaluation.ava import evaluate_entries, overlap, read_entries
+from detector.evaluation.ava import evaluate_entries, read_entries
 from detector.labels import Action, LabelMap
+from detector.types import iou
 
 LABELS = LabelMap("three", (Action(1, "bend"), Action(4, "dance"), Action(12, "walk")))
 
@@ -184,10 +185,10 @@ def test_overlap_of_boxes_is_that_of_rectangles():
     rng = np.random.default_rng(0)
     boxes = rng.uniform(0, 1, (12, 4))
     boxes[:, 2:] += boxes[:, :2]
-    found = overlap(boxes, boxes[:5])
+    found = iou(boxes, boxes[:5])
     for i, j in itertools.product(range(12), range(5)):
         assert found[i, j] == pytest.approx(naive_iou(boxes[i], boxes[j]))
-    assert overlap(boxes, boxes[:0]).shape == (12, 0)
+    assert iou(boxes, boxes[:0]).shape == (12, 0)
 
 
 @pytest.mark.parametrize(("line", "said"), [

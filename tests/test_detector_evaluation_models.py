@@ -17,11 +17,11 @@ from detector.evaluation.__main__ import main, move_to_labelled_frames
 from detector.evaluation.ava import FrameEntries
 from detector.evaluation.multiview import score_people
 from detector.labels import Action, LabelMap
-from detector.model_file import save_action_model
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
+from detector.weights.model_file import save_action_model
+from detector.weights.records import ActionModel
 
 NUMBERS = {"num_frames": 8, "alpha": 4, "width": 8, "blocks": (1, 1, 1, 1), "num_classes": 3, "beta_inv": 2}
 LABELS = LabelMap("three", (Action(0, "fall"), Action(1, "rise"), Action(2, "rest")))

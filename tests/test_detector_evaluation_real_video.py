@@ -21,12 +21,12 @@ from detector.evaluation.walk_against_stand import (
     walk_against_stand_streamed,
 )
 from detector.labels import load_labels
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.types import Boxes
 from detector.views import TubeView
-from detector.weights import bundled_path, load_action_model, resolve_action_model
+from detector.weights.choose import bundled_path, load_action_model, resolve_action_model
+from detector.weights.records import ActionModel
 
 MEDIA = Path(__file__).resolve().parents[2] / "shared/media"
 LABELS = load_labels("ava").subset(("sit", "stand", "walk", "hand wave"), "four")

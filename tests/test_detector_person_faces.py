@@ -14,8 +14,8 @@ from detector.person.posenet import LEFT_HIP, NUM_POINTS, RIGHT_HIP, PoseNet
 from detector.person.ssdlite import SsdliteDetector
 from detector.tracking import Tracker
 from detector.types import Boxes
-from detector.weights import cached_package
-from detector.zoo import POSENET
+from detector.weights.cache import cached_package
+from detector.weights.zoo import POSENET
 
 MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 SIZE_HW = (600, 800)

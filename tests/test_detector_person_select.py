@@ -8,7 +8,7 @@ import torch
 from detector.errors import UserError
 from detector.person import posenet, select, ssdlite
 from detector.person.select import create_person_detector
-from detector.zoo import DETECTOR_MODELS, POSENET
+from detector.weights.zoo import DETECTOR_MODELS, POSENET
 
 
 class Built:

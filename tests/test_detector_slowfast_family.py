@@ -159,7 +159,7 @@ def test_inspect_says_what_a_file_holds(tmp_path, capsys):
 
 
 def test_inspect_reads_a_model_file_of_this_program(capsys):
-    from detector.weights import bundled_path
+    from detector.weights.choose import bundled_path
 
     assert main(["inspect", str(bundled_path())]) == 0
     out = capsys.readouterr().out

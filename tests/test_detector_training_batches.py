@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from detector.data.batches import collate
 from detector.errors import UserError
-from detector.training.batches import ClipOrder, SeededClips, collate, seeded
+from detector.training.batches import ClipOrder, SeededClips, seeded
 from detector.training.distributed import World
 from detector.training.losses import create_loss
 from detector.training.paper import PLANS, find_plan

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from detector.data.batches import collate
 from detector.data.box_clips import BoxClips
 from detector.data.problems import Problems
 from detector.data.samples import read_samples, sources_beside
 from detector.errors import run_command
 from detector.labels import Action, LabelMap
-from detector.model_file import read_action_model, save_action_model
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.training.__main__ import main
-from detector.training.batches import collate
 from detector.training.journal import read_log
 from detector.training.person import ONE_FRAME, PersonNetwork, PersonValidation, measure_people, people_alone
 from detector.views import FrameView, TubeView
+from detector.weights.model_file import read_action_model, save_action_model
+from detector.weights.records import ActionModel
 
 TINY = SlowFastConfig(num_frames=8, alpha=4, width=8, blocks=(1, 1, 1, 1), num_classes=3, beta_inv=2, dropout=0.0)
 FAST = ["--device", "cpu", "--workers", "0", "--threads", "1"]

@@ -11,14 +11,14 @@ import pytest
 from detector.data.problems import Problems
 from detector.errors import UserError, run_command
 from detector.labels import load_labels
-from detector.model_file import read_action_model, save_action_model
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.training.__main__ import main
 from detector.training.datasets import Sources, open_clips
 from detector.training.paper import find_plan
+from detector.weights.model_file import read_action_model, save_action_model
+from detector.weights.records import ActionModel
 
 NUMBERS = {"num_frames": 8, "alpha": 4, "width": 8, "blocks": (1, 1, 1, 1), "beta_inv": 4}
 SAMPLING = Sampling(8, 3, 30.0)

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.render_act_moving import act_jump, act_run, act_walk
-from detector.data.render_act_still import act_stand
-from detector.data.render_body import COLUMN, forward, motion_of_poses, sample_body, sample_colour
-from detector.data.render_scene import EMPTY_MESH, Actor, cone_extents, draw_scene, look_at, sample_light
+from detector.data.batches import collate
 from detector.evaluation.multiview import mean_average_precision
+from detector.rendering.acts.moving import act_jump, act_run, act_walk
+from detector.rendering.acts.still import act_stand
+from detector.rendering.body import COLUMN, forward, motion_of_poses, sample_body, sample_colour
+from detector.rendering.scene import EMPTY_MESH, Actor, cone_extents, draw_scene, look_at, sample_light
 from detector.sampling import Sampling, slow_indices
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
-from detector.training.batches import collate
 from detector.training.loop import train
 from detector.training.recipe import Execution, Recipe
 

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.render import Part, Role, Shot, draw_video, perform, sample_act, sample_shot
-from detector.data.render_body import sample_body, sample_colour
-from detector.data.render_scene import cone_extents
 from detector.data.transforms import Augmentation
 from detector.errors import run_command
 from detector.person.select import create_person_detector
+from detector.rendering.body import sample_body, sample_colour
+from detector.rendering.scene import cone_extents
+from detector.rendering.video import Part, Role, Shot, draw_video, perform, sample_act, sample_shot
 from detector.training import person
 from detector.training.__main__ import main
 from detector.training.paper import PLANS

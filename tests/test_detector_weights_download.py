@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from detector.download import Patience, fetch_file
 from detector.errors import UserError
-from detector.models import WeightsFile
+from detector.weights.download import Patience, fetch_file
+from detector.weights.records import WeightsFile
 
 QUICK = Patience(connect_s=2, stall_s=0.4, backoff_s=0.01, tries=3)
 

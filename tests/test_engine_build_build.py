@@ -10,11 +10,11 @@ import torch
 
 from detector.errors import UserError
 from detector.labels import load_labels
-from detector.models import ActionModel
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import ActionNetwork, create_network
 from detector.views import FrameView, TubeView
+from detector.weights.records import ActionModel
 from engine_build import verify
 from engine_build.build import build_engine, is_built
 from engine_build.clips import drawn_clips, engine_input

@@ -10,7 +10,7 @@ import pytest
 
 from detector.errors import UserError
 from detector.sampling import Sampling
-from detector.zoo import action_models
+from detector.weights.zoo import action_models
 from engine_build import __main__ as commands
 from engine_build.bench import Turn, _rows, format_table
 from engine_build.clips import read_clips

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from detector.errors import UserError
-from engine_build import targets
+from engine_build import libraries, targets
 
 
 def test_a_missing_library_names_its_install_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(UserError, match="pip install tensorrt pycuda"):
-        targets.require("tensorrt")
+        libraries.require("tensorrt")
 
 
 def test_a_library_that_lacks_its_own_libraries_names_them(monkeypatch, tmp_path):
@@ -23,7 +23,7 @@ def test_a_library_that_lacks_its_own_libraries_names_them(monkeypatch, tmp_path
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "nncf", raising=False)
     with pytest.raises(UserError, match=r"nncf: needs onnx_of_nobody, .* run: pip install nncf"):
-        targets.require("nncf")
+        libraries.require("nncf")
 
 
 def test_a_library_that_does_not_load_says_why(monkeypatch, tmp_path):
@@ -31,7 +31,7 @@ def test_a_library_that_does_not_load_says_why(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     with pytest.raises(UserError, match=r"libnvinfer.so.10.*run: pip install"):
-        targets.require("tensorrt")
+        libraries.require("tensorrt")
 
 
 @pytest.mark.parametrize("target", targets.NEEDS_GPU)
@@ -79,27 +79,23 @@ def test_library_and_device_are_named():
                                           (False, 200.0, False)]
 )
 def test_bf16_is_taken_only_where_it_multiplies_faster(monkeypatch, has_it, bf16_rate, expected):
-    from engine_build import profile
-
     monkeypatch.setattr(targets, "cpu_has_bf16", lambda: has_it)
-    monkeypatch.setattr(profile, "measure_products", lambda *given: {"fp32": 76.0, "bf16": bf16_rate})
+    monkeypatch.setattr(targets, "measure_products", lambda *given: {"fp32": 76.0, "bf16": bf16_rate})
     assert targets.cpu_gains_by_bf16.__wrapped__() is expected
 
 
 def test_bf16_that_openvino_claims_and_refuses_is_not_taken(monkeypatch):
-    from engine_build import profile
-
     def refuse(*given):
         raise RuntimeError("could not create a primitive")
 
     monkeypatch.setattr(targets, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(profile, "measure_products", refuse)
+    monkeypatch.setattr(targets, "measure_products", refuse)
     assert targets.cpu_gains_by_bf16.__wrapped__() is False
 
 
 def test_products_are_really_timed():
     pytest.importorskip("openvino")
-    from engine_build.profile import measure_products
+    from engine_build.peak import measure_products
 
     rates = measure_products(("fp32", "int8"), 64, 2)
     assert set(rates) == {"fp32", "int8"}
@@ -110,7 +106,7 @@ def test_products_are_really_timed():
 SIGNAL_AFTER_ENGINES = """
 import faulthandler, gc, os, signal, sys, threading
 from detector.person.ssdlite import SsdliteDetector
-from engine_build.profile import measure_products
+from engine_build.peak import measure_products
 
 faulthandler.enable()
 held = [SsdliteDetector(), SsdliteDetector(everywhere=True)]

@@ -9,7 +9,7 @@ import pytest
 from detector.errors import UserError
 from detector.person import ssdlite
 from detector.types import Boxes
-from detector.weights import bundled_path
+from detector.weights.choose import bundled_path
 from engine_build.clips import drawn_clips
 from stream import session as sessions
 from stream.session import build_apart, open_session

@@ -80,7 +80,7 @@ def test_without_a_camera_the_bundled_clip_plays(command, monkeypatch, write_vid
     def no_camera(spec):
         raise UserError(f"camera {spec}: not there")
 
-    monkeypatch.setattr("stream.cameras.open_camera", no_camera)
+    monkeypatch.setattr("stream.sources.network.open_camera", no_camera)
     assert command() == 0
     said = capsys.readouterr().err
     assert said.count("no camera") >= 1

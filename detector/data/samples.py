@@ -21,6 +21,7 @@ from detector.data.problems import Problems
 from detector.data.video import VideoError, probe
 from detector.errors import UserError
 from detector.labels import Action, LabelMap
+from detector.types import iou
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg")
 # The paper's "SlowFast*" also trains on predicted boxes that overlap ground truth by more than this.
@@ -162,8 +163,6 @@ def add_proposals(samples: list[KeyFrameSample], path: str | Path, problems: Pro
         least_score: of the boxes to use.
         start_iou: overlap that is needed.
     """
-    from detector.evaluation.ava import overlap
-
     predicted: dict[FrameKey, dict[tuple[float, ...], None]] = {}
     for row in read_rows(path, problems):
         if row.box is None:
@@ -179,7 +178,7 @@ def add_proposals(samples: list[KeyFrameSample], path: str | Path, problems: Pro
     for sample in samples:
         boxes = np.array(list(predicted.get(sample.key, {})), np.float32).reshape(-1, 4)
         if len(boxes):
-            overlaps = overlap(boxes.astype(float), sample.boxes.astype(float))
+            overlaps = iou(boxes.astype(float), sample.boxes.astype(float))
             # An identical box is the ground truth itself.
             chosen = (overlaps.max(1) > start_iou) & (overlaps.max(1) < 1 - 1e-6)
             sample = replace(

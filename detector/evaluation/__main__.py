@@ -135,9 +135,9 @@ def run_ava(args: argparse.Namespace) -> None:
 def run_videos(args: argparse.Namespace) -> None:
     """`kinetics` and `charades`: score every video with many views and measure."""
     from detector.data.videos import read_charades, read_kinetics
+    from detector.device import choose_device
     from detector.evaluation.models import Views, measure_videos, score_videos, torch_scorer
-    from detector.training.distributed import choose_device
-    from detector.weights import load_action_model, resolve_action_model
+    from detector.weights.choose import load_action_model, resolve_action_model
 
     charades = args.kind == "charades"
     default = "Charades_v1_test.csv" if charades else "val.csv"
@@ -162,11 +162,10 @@ def run_boxes(args: argparse.Namespace) -> None:
     """`boxes`: score the people of a CSV, measure, write their scores."""
     from detector.data.box_clips import BoxClips
     from detector.data.samples import check_sources, read_samples, sources_beside
+    from detector.device import choose_device
     from detector.evaluation.models import score_box_clips, write_predictions
-    from detector.training.distributed import choose_device
-    from detector.training.recipe import Execution
-    from detector.training.validation import BoxValidation, score_items
-    from detector.weights import load_action_model, resolve_action_model
+    from detector.evaluation.validation import BoxValidation, score_items
+    from detector.weights.choose import load_action_model, resolve_action_model
 
     model, file = resolve_action_model(args.weights)
     problems = Problems(skip=args.on_error == "skip")
@@ -174,11 +173,11 @@ def run_boxes(args: argparse.Namespace) -> None:
     clips = BoxClips(check_sources(samples, problems), model.sampling, model.view, skip_broken=problems.skip)
     problems.report()
     network = load_action_model(model, file).to(choose_device(args.device))
-    scores = score_box_clips(lambda c: score_items(network, c, Execution()), clips, args.scales, args.flip)
+    scores = score_box_clips(lambda c: score_items(network, c), clips, args.scales, args.flip)
     if args.predictions:
         write_predictions(args.predictions, clips, scores, [a.id for a in model.labels])
         print(f"wrote {args.predictions}")
-    result, top1 = BoxValidation(clips, model.labels, Execution()).measure(scores)
+    result, top1 = BoxValidation(clips, model.labels).measure(scores)
     print(format_table(result) + (f"; top-1 {100 * top1:.2f}" if top1 is not None else ""))
     if args.json:
         write_json(args.json, result.to_dict())

@@ -32,6 +32,7 @@ from detector.data.ava import AvaRow, FrameKey, read_rows
 from detector.data.problems import Problems
 from detector.errors import UserError
 from detector.labels import LabelMap
+from detector.types import iou
 
 Entry = tuple[float, int, float, float, float, float]
 
@@ -202,7 +203,7 @@ def evaluate_entries(
     return AvaResult(mean, classes, len(wanted), sum(key in predictions.entries for key in wanted))
 
 
-def _match_frame(entries: list[Entry], wanted: list[Entry], iou: float) -> Iterable[tuple[int, bool, float]]:
+def _match_frame(entries: list[Entry], wanted: list[Entry], least: float) -> Iterable[tuple[int, bool, float]]:
     """(action id, is a hit, score) of each detection of one frame, class by class."""
     for action in sorted({entry[1] for entry in entries}):
         mine = [entry for entry in entries if entry[1] == action and entry[2] < entry[4] and entry[3] < entry[5]]
@@ -210,21 +211,13 @@ def _match_frame(entries: list[Entry], wanted: list[Entry], iou: float) -> Itera
         if not mine:
             continue
         free = np.ones(len(theirs), bool)
-        overlaps = overlap(np.array([entry[2:] for entry in mine], float), theirs)
+        overlaps = iou(np.array([entry[2:] for entry in mine], float), theirs)
         for entry, row in zip(mine, overlaps):
             best = int(row.argmax()) if len(theirs) else -1
-            hit = best >= 0 and row[best] >= iou and bool(free[best])
+            hit = best >= 0 and row[best] >= least and bool(free[best])
             if hit:
                 free[best] = False
             yield action, hit, entry[0]
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (N, 4) and (M, 4), corner order alike in both: (N, M)."""
-    top_left, bottom_right = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (bottom_right - top_left).clip(0).prod(-1)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
-    return shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-300)
 
 
 def _class_result(number: int, name: str, scores: np.ndarray, hits: np.ndarray, positives: int) -> ClassResult:

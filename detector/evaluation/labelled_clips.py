@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from detector.evaluation.real_clips import Video, load_video, pose_columns, score_people
-from detector.models import ActionModel
 from detector.types import Boxes
+from detector.weights.records import ActionModel
 
 KEY_EVERY_S = 0.2
 NEAR_S = 0.5  # a person whom the detector misses keeps the box of a moment this near

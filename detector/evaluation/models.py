@@ -27,8 +27,8 @@ from detector.data.video import VideoError, probe, read_frames
 from detector.data.videos import CHARADES_FPS, LabelledVideo
 from detector.errors import UserError
 from detector.evaluation.multiview import classify_video, mean_average_precision, top_k_accuracy
-from detector.models import ActionModel
 from detector.views import FrameView, View
+from detector.weights.records import ActionModel
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import numpy as np
 from detector.errors import UserError, run_command
 from detector.person import PersonDetector
 from detector.tracking import Tracker
-from detector.types import Boxes
+from detector.types import Boxes, iou
 
 SAME_IOU = 0.5
 THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
@@ -95,30 +95,20 @@ def read_labels(path: Path) -> dict[int, Labels]:
     return {frame: Labels(a[:, :4].astype(np.float32), a[:, 4].astype(int), a[:, 5] > 0) for frame, a in arrays.items()}
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) intersection over union of (N, 4) and (M, 4) boxes."""
-    if not len(a) or not len(b):
-        return np.zeros((len(a), len(b)), np.float32)
-    a, b = a[:, None], b[None]
-    side = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0)
-    shared = side.prod(-1)
-    return shared / ((a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared)
-
-
 def match(labels: Labels, boxes: Boxes) -> tuple[dict[int, int], int]:
     """Match boxes, best first, each to the visible person that it overlaps most (PASCAL VOC's rule).
 
     Returns:
         person's row to box's row, and how many boxes belong to nobody.
     """
-    iou = overlap(boxes.xyxy, labels.xyxy)
+    shared = iou(boxes.xyxy, labels.xyxy)
     pairs: dict[int, int] = {}
     wrong = 0
     for box in np.argsort(-boxes.score, kind="stable"):
-        free = [p for p in np.flatnonzero(labels.visible & (iou[box] >= SAME_IOU)) if p not in pairs]
+        free = [p for p in np.flatnonzero(labels.visible & (shared[box] >= SAME_IOU)) if p not in pairs]
         if free:
-            pairs[int(max(free, key=lambda p: iou[box, p]))] = int(box)
-        elif not (iou[box, ~labels.visible] >= SAME_IOU).any():
+            pairs[int(max(free, key=lambda p: shared[box, p]))] = int(box)
+        elif not (shared[box, ~labels.visible] >= SAME_IOU).any():
             wrong += 1
     return pairs, wrong
 

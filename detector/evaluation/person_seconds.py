@@ -17,8 +17,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from detector.errors import UserError, run_command
 from detector.labels import load_labels
+from detector.types import iou
 
 MIN_IOU = 0.5
 Corners = tuple[float, float, float, float]
@@ -42,13 +45,6 @@ class PersonSeconds:
     def share(self) -> float:
         """Right person-seconds over all."""
         return self.right / self.total if self.total else float("nan")
-
-
-def _iou(a: Corners, b: Corners) -> float:
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    both = max(w, 0.0) * max(h, 0.0)
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both + 1e-12)
 
 
 def _rows(path: Path, columns: int) -> list[list[str]]:
@@ -88,8 +84,9 @@ def count_person_seconds(labels: Path, scores: Path) -> PersonSeconds:
         x1, y1, x2, y2 = (float(v) for v in row[2:6])
         truth, total = names[int(row[6])], total + 1
         boxes: Collection[Corners] = said.get(float(row[1]), {})
-        best = max(boxes, key=lambda b: _iou(b, (x1, y1, x2, y2)), default=None)
-        if best is None or _iou(best, (x1, y1, x2, y2)) < MIN_IOU:
+        shared = iou(np.array(list(boxes)).reshape(-1, 4), np.array([[x1, y1, x2, y2]]))[:, 0]
+        best = list(boxes)[int(shared.argmax())] if len(boxes) else None
+        if best is None or shared.max() < MIN_IOU:
             confusion[(truth, "not found")] += 1
             continue
         poses = said[float(row[1])][best]

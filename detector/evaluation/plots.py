@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,32 @@ def _curve(axes: Axes, c: ClassResult, **style: Any) -> None:
     precision = np.maximum.accumulate(c.precision[::-1])[::-1]
     recall = np.concatenate([[0.0], c.recall])
     axes.step(recall, np.concatenate([precision[:1], precision]) if len(precision) else [0.0], where="pre", **style)
+
+
+def draw_confusion(counts: np.ndarray, names: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix, rows scaled to 1, with the counts written in.
+
+    Args:
+        counts: (A, A) int, true class by predicted class.
+        names: A names.
+        path: PNG to write.
+    """
+    n = len(names)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(3.0 + 0.45 * n, 24.0)
+    figure = Figure(figsize=(side + 1.0, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    axes.set_xticks(range(n), names, rotation=60, ha="right")
+    axes.set_yticks(range(n), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    if n <= 30:
+        for i in range(n):
+            for j in range(n):
+                if counts[i, j]:
+                    axes.text(
+                        j, i, str(counts[i, j]), ha="center", va="center", fontsize=8,
+                        color="white" if shares[i, j] > 0.5 else "black",
+                    )
+    figure.savefig(path, dpi=110)

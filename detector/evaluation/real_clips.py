@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from detector.errors import UserError
-from detector.models import ActionModel
 from detector.types import Boxes, Clip, Frame
+from detector.weights.records import ActionModel
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from detector.errors import UserError, run_command
 from detector.evaluation.labelled_clips import DetectedPeople, labelled_clips, print_table
 from detector.evaluation.walk_against_stand import walk_against_stand, walk_against_stand_streamed
 from detector.views import FrameView
-from detector.weights import load_action_model, resolve_action_model
+from detector.weights.choose import load_action_model, resolve_action_model
 
 
 def main() -> None:

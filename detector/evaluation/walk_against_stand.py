@@ -11,8 +11,8 @@ import torch
 
 from detector.evaluation.real_clips import Video, load_video, pose_columns, score_people
 from detector.labels import load_labels
-from detector.models import ActionModel
-from detector.types import Boxes, Clip
+from detector.types import Boxes, Clip, iou
+from detector.weights.records import ActionModel
 
 
 def area_under_roc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -116,19 +116,16 @@ def walk_against_stand_streamed(labels: Path, scores: Path, size_wh: tuple[int, 
     margins, truth, total = [], [], 0
     for frame, _, box, pose in read_walkers(labels):
         total += 1
-        found = {_overlap(np.array(b), box): people for b, people in said.get(round((frame + 1) / 10), {}).items()}
+        found = {
+            float(iou(np.array([b]), box[None])[0, 0]): people
+            for b, people in said.get(round((frame + 1) / 10), {}).items()
+        }
         if found and max(found) >= 0.5:
             margins.append(_margin(np.array([found[max(found)]["walk"], found[max(found)]["stand"]]), 0, 1))
             truth.append(pose == "walk")
     m, t = np.array(margins), np.array(truth, bool)
     return {"people": total, "found": len(m), "standing_found": int((~t).sum()),
             "balanced": balanced_accuracy(m > 0, t), "auc": area_under_roc(m, t)}
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    wh = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    both = float(np.prod(np.maximum(wh, 0)))
-    return both / float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both + 1e-9)
 
 
 def _margin(row: np.ndarray, walk: int, stand: int) -> float:

@@ -25,7 +25,7 @@ from detector.person.posenet import (
     STRIDE_PX,
     PoseNet,
 )
-from detector.types import Boxes
+from detector.types import Boxes, iou
 
 # People lower than this are not looked at: on vtest.avi faces are told apart from 70 px on.
 MIN_HEIGHT_PX = 60
@@ -315,12 +315,7 @@ def _joined(boxes: Boxes, new: list[tuple[np.ndarray, float]], size_hw: tuple[in
     xyxy, score = list(boxes.xyxy), list(boxes.score)
     for box, sure in new:
         clipped = Boxes(box[None], np.array([sure])).clip_to(size_hw).xyxy
-        if len(clipped) and all(_iou(clipped[0], other) < _SAME_PERSON_IOU for other in xyxy):
+        if len(clipped) and not (xyxy and (iou(clipped, np.array(xyxy)) >= _SAME_PERSON_IOU).any()):
             xyxy.append(clipped[0])
             score.append(np.float32(sure))
     return Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.array(score, np.float32))
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    shared = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod()
-    return float(shared / max((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared, 1e-6))

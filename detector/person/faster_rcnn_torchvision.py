@@ -7,7 +7,7 @@ MobileNetV3-Large-320-FPN for a CPU, ResNet-50-FPN-v2 for a GPU (Ren et al. 2015
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -67,8 +67,35 @@ def people_in(network: Any, image: np.ndarray, threshold: float, device: torch.d
     return Boxes(xyxy[order], score[order]).clip_to(image.shape[:2])
 
 
-class TorchvisionDetector:
-    """Finds people with torchvision's Faster R-CNN; see `PersonDetector`.
+class FasterRcnn:
+    """What a Faster R-CNN of torchvision's does whatever computes it; see `PersonDetector`.
+
+    Attributes:
+        name, notice: as `PersonDetector` has them.
+        threshold: confidence over which a box is a person.
+        network: takes a list of (3, H, W) float pictures 0..1 and gives torchvision's dictionaries; None once closed.
+        device: torch's, that the pictures go to.
+    """
+
+    def __init__(self, name: str, network: Any, threshold: float, device: torch.device) -> None:
+        self.name, self.notice, self.threshold = name, f"people: {name}", threshold
+        self.network, self.device = network, device
+
+    def detect(self, image: np.ndarray) -> Boxes:
+        """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
+        return people_in(self.network, image, self.threshold, self.device)
+
+    def fork(self) -> Self:
+        """Itself: it remembers nothing between pictures."""
+        return self
+
+    def close(self) -> None:
+        """Free the network."""
+        self.network = None
+
+
+class TorchvisionDetector(FasterRcnn):
+    """Finds people with torchvision's Faster R-CNN on PyTorch.
 
     Args:
         model: `torchvision_mobilenet` or `torchvision_resnet50`.
@@ -78,33 +105,16 @@ class TorchvisionDetector:
 
     Attributes:
         model: as given.
-        network: torchvision's; None once closed.
-        device: torch's.
 
     Raises:
         UserError: the file is no such state dictionary.
     """
 
     def __init__(self, model: str, path: Path, threshold: float = 0.8, device: str = "cpu") -> None:
-        self.name = f"{model} ({device})"
-        self.notice = f"people: {self.name}"
-        self.threshold = threshold
         self.model = model
-        self.device = torch.device(device)
-        network = _architectures()[model](
+        network: Any = _architectures()[model](
             weights=None, weights_backbone=None, box_score_thresh=LOWEST_THRESHOLD,
         )
         load_detector_weights(network, path, model)
-        self.network: Any = network.eval().to(self.device)
-
-    def detect(self, image: np.ndarray) -> Boxes:
-        """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
-        return people_in(self.network, image, self.threshold, self.device)
-
-    def fork(self) -> TorchvisionDetector:
-        """Itself: it remembers nothing between pictures."""
-        return self
-
-    def close(self) -> None:
-        """Free the network."""
-        self.network = None
+        on = torch.device(device)
+        super().__init__(f"{model} ({device})", network.eval().to(on), threshold, on)

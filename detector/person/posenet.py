@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from detector.device import openvino_core
 from detector.errors import UserError
-from detector.openvino_core import openvino_core
 
 # Key points in the order of the outputs.
 NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR = range(5)

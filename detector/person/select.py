@@ -5,30 +5,14 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from detector.device import pick_device
 from detector.errors import UserError
-from detector.models import DetectorModel
 from detector.person import PersonDetector
-from detector.zoo import AUTO_DETECTOR, DETECTOR_MODELS, POSENET
+from detector.weights.records import DetectorModel
+from detector.weights.zoo import AUTO_DETECTOR, DETECTOR_MODELS, POSENET
 
 FETCH_BETTER = "python -m detector.weights fetch recommended"
 FETCH_POSENET = "python -m detector.weights fetch posenet"
-
-
-def pick_device(device: str = "auto") -> str:
-    """`auto` is `cuda` where torch sees a GPU, else `cpu`; anything else is returned as it is.
-
-    Raises:
-        UserError: cuda was asked for and there is none.
-    """
-    if device == "cpu":
-        return device
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {device}: torch sees no CUDA GPU here; use --device cpu")
-    return device
 
 
 def create_person_detector(
@@ -37,8 +21,8 @@ def create_person_detector(
     """Create a person detector from what is on this machine.
 
     Args:
-        name: one of `detector.zoo.DETECTOR_MODELS`; a file of torchvision's Faster R-CNN weights (`person.pth` of
-            `detector.training --recipe person`); or `auto`: the best whose weights are cached and that this machine
+        name: one of `detector.weights.zoo.DETECTOR_MODELS`; a file of torchvision's Faster R-CNN weights (`person.pth`
+            of `detector.training --recipe person`); or `auto`: the best whose weights are cached and that this machine
             runs in real time, else the SSDLite graph that came with the set-up; with PoseNet for people hidden
             behind others, where that is cached.
         threshold: confidence over which a box is a person, 0 to 1; None for the detector's own.
@@ -63,7 +47,7 @@ def create_person_detector(
         detector = _create(DETECTOR_MODELS[name], threshold, chosen_device, num_threads)
         detector.notice = f"people: {detector.name}"
         return detector
-    from detector.weights import cached_package
+    from detector.weights.cache import cached_package
 
     model, better = _best_cached("cuda" if chosen_device.startswith("cuda") else "cpu")
     detector = _create(model, threshold, chosen_device, num_threads)
@@ -91,7 +75,7 @@ def _with_faces(detector: PersonDetector, graph: Path, tensors: Path) -> PersonD
 
 def _best_cached(kind_of_device: str) -> tuple[DetectorModel, bool]:
     """The record to use, and whether fetching would get a better one."""
-    from detector.weights import cached_path
+    from detector.weights.cache import cached_path
 
     for rank, name in enumerate(AUTO_DETECTOR[kind_of_device]):
         model = DETECTOR_MODELS[name]
@@ -120,7 +104,7 @@ def _create(model: DetectorModel, threshold: float | None, device: str, num_thre
         from detector.person.ssdlite import SsdliteDetector
 
         return SsdliteDetector(wanted, num_threads=num_threads)
-    from detector.weights import require_cached
+    from detector.weights.cache import require_cached
 
     assert model.weights is not None
     path = require_cached(model.name, model.weights)

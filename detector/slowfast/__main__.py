@@ -67,10 +67,9 @@ def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
 
 
 def _inspect(path: str) -> None:
-    from detector.model_file import is_action_model_file, read_action_model
     from detector.slowfast.checkpoints import load_network
 
-    network = read_action_model(path)[1] if is_action_model_file(path) else load_network(path)
+    network = load_network(path)
     count = sum(p.numel() for p in network.parameters())
     print(f"{path}: {count / 1e6:.2f} M parameters, every tensor used")
     for name, value in vars(network.config).items():

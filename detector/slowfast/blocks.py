@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detector.slowfast.precision import convolve_stem
+
 
 class Stem(nn.Module):
     """conv1 and pool1: Tx7x7 with spatial stride 2, then a spatial 3x3 max-pool with stride 2."""
@@ -21,20 +23,10 @@ class Stem(nn.Module):
             channels_in, channels_out, (temporal_kernel, 7, 7), (1, 2, 2), (temporal_kernel // 2, 3, 3), bias=False
         )
         self.bn = nn.BatchNorm3d(channels_out)
-        self._odd_width = channels_out > 16 and channels_out % 16 > 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B, C, T, H, W] → Tensor[B, C', T, ceil(H / 4), ceil(W / 4)]."""
-        return F.max_pool3d(F.relu(self.bn(self._convolve(x))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        # oneDNN's bf16 weight gradient on CPUs with AMX writes beyond its memory for few input channels and output
-        # channels that do not fill blocks of 16 (torch 2.14, 3 to 24 channels: NaN at 128 and 160 px, then a crash).
-        unsafe = self.training and x.device.type == "cpu" and self._odd_width
-        if unsafe and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):
-                return self.conv(x.float())
-        return self.conv(x)
+        return F.max_pool3d(F.relu(self.bn(convolve_stem(self.conv, x))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
 
 
 class Bottleneck(nn.Module):

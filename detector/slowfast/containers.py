@@ -7,6 +7,7 @@ files that hold the state alone. What the tensors are called and which network t
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import re
 import zipfile
@@ -23,6 +24,8 @@ from detector.errors import UserError
 
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that older torch.save pickles first
 _AGAIN = "download it again"
+# Our own model file: a record as JSON text beside the tensors (see `detector.weights.model_file`).
+OWN_FORMAT = "slowfast-live action model"
 
 # All that a dict of arrays needs. Everything else could run code and is refused.
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -149,6 +152,8 @@ def _load_pickle(path: Path) -> Any:
 def _content_of(path: Path, content: Any, kind: str) -> WeightsContent:
     if not isinstance(content, dict):
         raise UserError(f"weights {path}: holds {type(content).__name__}, expected a dict of tensors")
+    if content.get("format") == OWN_FORMAT:
+        content = {"config": _own_config(content.get("record")), "model_state": content.get("tensors")}
     state: Any = content
     for key in ("blobs", "model_state", "state_dict", "model"):
         if isinstance(content.get(key), dict):
@@ -165,6 +170,15 @@ def _content_of(path: Path, content: Any, kind: str) -> WeightsContent:
     return WeightsContent(
         tensors, kind, config if isinstance(config, dict) else {}, recipe if isinstance(recipe, str) else ""
     )
+
+
+def _own_config(record: Any) -> dict[str, Any]:
+    """The network's numbers out of an own file's record; {} where there are none."""
+    try:
+        config = json.loads(record)["network"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _as_tensor(value: Tensor | np.ndarray) -> Tensor:

@@ -11,15 +11,15 @@ from pathlib import Path
 from detector.data.box_clips import BoxClips
 from detector.data.problems import Problems
 from detector.data.video_clips import VideoClips
+from detector.device import choose_device
 from detector.errors import UserError, run_command
 from detector.evaluation.__main__ import format_table
 from detector.labels import LabelMap
-from detector.models import WeightsFile
 from detector.training.datasets import Clips, Sources, open_clips
-from detector.training.distributed import choose_device
 from detector.training.paper import PLANS, Plan, find_plan
 from detector.training.precision import without_slow_bf16
 from detector.training.recipe import Execution, Recipe
+from detector.weights.records import WeightsFile
 
 EXAMPLES = """recipes:
 {recipes}
@@ -31,7 +31,7 @@ examples:
   python -m stream.webcam --weights runs/mine/model.pt
 
 A CSV of your own has a row for each action of each person: video,seconds,x1,y1,x2,y2,action (corners as shares of the
-picture; video paths relative to the CSV). python -m detector.data.fill_boxes finds the boxes if you have none.
+picture; video paths relative to the CSV). python -m detector.training.fill_boxes finds the boxes if you have none.
 A run that was stopped goes on when the same command is given again.
 """
 
@@ -103,20 +103,22 @@ def run_training(args: argparse.Namespace) -> int:
 def _train_actions(
     args: argparse.Namespace, plan: Plan, recipe: Recipe, execution: Execution, sources: Sources, folder: Path
 ) -> int:
-    from detector.model_file import save_action_model
+    from detector.evaluation.validation import BoxValidation, VideoValidation
     from detector.training.loop import train
     from detector.training.starts import start_network
-    from detector.training.validation import BoxValidation, VideoValidation
+    from detector.weights.model_file import save_action_model
 
     model, network = start_network(args.init, args.network, sources.labels(), plan, recipe.seed)
     clips = open_clips(sources, plan, model)
     describe(clips, model.labels)
     validate: BoxValidation | VideoValidation
     if isinstance(clips.validation, BoxClips):
-        validate = BoxValidation(clips.validation, model.labels, execution, recipe.precision, clips.truth, folder)
+        validate = BoxValidation(
+            clips.validation, model.labels, execution.workers, recipe.precision, clips.truth, folder
+        )
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        validate = VideoValidation(clips.validation, plan.activation == "sigmoid", execution, recipe.precision)
+        validate = VideoValidation(clips.validation, plan.activation == "sigmoid", execution.workers, recipe.precision)
     weights = clips.train.balanced_weights() if plan.balanced and isinstance(clips.train, BoxClips) else None
     state = train(network, clips.train, recipe, folder, execution=execution, validate=validate, sample_weights=weights)
     figures = ", ".join(f"{name} {value:.3f}" for name, value in state.best_metrics.items())

@@ -26,8 +26,8 @@ from detector.data.videos import read_charades, read_kinetics
 from detector.errors import UserError
 from detector.evaluation.ava import FrameEntries, read_entries
 from detector.labels import LabelMap, load_labels
-from detector.models import ActionModel
 from detector.training.paper import Plan
+from detector.weights.records import ActionModel
 
 # AVA movies are labelled from minute 15 to 30; the usual preparation cuts them there.
 AVA_CUT_START_S = 900.0

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from detector.errors import UserError
+from detector.device import choose_device
 
 # Longer than any validation: the processes meet after it.
 TIMEOUT = timedelta(hours=2)
@@ -61,28 +61,6 @@ class World:
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
         return values
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device that a name means; "auto" is a GPU where there is one.
-
-    Raises:
-        UserError: a GPU is asked for and there is none.
-    """
-    if name == "auto":
-        name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device {name}: unknown, expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError(f"--device {name}: PyTorch sees no GPU here; use --device cpu")
-        if device.index is None:
-            device = torch.device("cuda", local_rank)
-        if device.index >= torch.cuda.device_count():
-            raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
-    return device
 
 
 @contextmanager

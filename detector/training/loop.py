@@ -21,15 +21,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from detector.data.batches import Batch, ClipDataset
 from detector.errors import UserError
-from detector.training.batches import Batch, ClipDataset, ClipOrder, create_loader, next_batch
+from detector.slowfast.precision import autocast, watch_bf16_on_cpu
+from detector.training.batches import ClipOrder, create_loader, next_batch
 from detector.training.checkpoints import read_checkpoint, write_checkpoint
 from detector.training.distributed import World, join_world
 from detector.training.interrupts import Interrupts
 from detector.training.journal import Journal
 from detector.training.losses import Loss, create_loss
 from detector.training.parameters import MovingAverage, create_optimizer, freeze
-from detector.training.precision import autocast, watch_bf16_on_cpu
 from detector.training.recipe import Execution, Recipe
 
 Validate = Callable[[nn.Module], dict[str, float]]

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from detector.data.box_clips import BoxClips
 from detector.data.samples import KeyFrameSample
 from detector.errors import UserError
-from detector.evaluation.ava import average_precision, overlap
-from detector.models import ActionModel
+from detector.evaluation.ava import average_precision
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.training.datasets import Sources, open_clips
 from detector.training.paper import Plan
 from detector.training.recipe import Execution, Recipe
+from detector.types import iou
 from detector.views import FrameView
+from detector.weights.records import ActionModel
 
 PERSON = 1  # of COCO's label ids as torchvision numbers them; the 91 classes stay, so the file loads as COCO's does
 PAPER_CONFIDENCE = 0.8
@@ -86,7 +87,7 @@ class PersonFigures:
 
 def measure_people(
     found: list[tuple[np.ndarray, np.ndarray]], wanted: list[np.ndarray], confidence: float = PAPER_CONFIDENCE,
-    iou: float = 0.5,
+    least_iou: float = 0.5,
 ) -> PersonFigures:
     """Compare people found with people there.
 
@@ -94,18 +95,18 @@ def measure_people(
         found: for each picture xyxy (N, 4) and scores (N,).
         wanted: for each picture xyxy (M, 4) in the same pixels.
         confidence: for recall and precision.
-        iou: that a hit needs; each person is found once, the best-scored box first.
+        least_iou: that a hit needs; each person is found once, the best-scored box first.
     """
     scores: list[float] = []
     hits: list[bool] = []
     for (boxes, confidences), people in zip(found, wanted):
         free = np.ones(len(people), bool)
         order = np.argsort(-confidences, kind="stable")
-        overlaps = overlap(boxes[order].astype(float), people.astype(float))
+        overlaps = iou(boxes[order].astype(float), people.astype(float))
         for row, score in zip(overlaps, confidences[order]):
             row = np.where(free, row, -1.0)
             best = int(row.argmax()) if len(row) else -1
-            hit = best >= 0 and row[best] >= iou
+            hit = best >= 0 and row[best] >= least_iou
             if hit:
                 free[best] = False
             scores.append(float(score))
@@ -160,8 +161,8 @@ def create_person_network(init: str) -> PersonNetwork:
     detector = architectures[name](weights=None, weights_backbone=None)
     if not random:
         from detector.person.state import load_detector_weights
-        from detector.weights import require_cached
-        from detector.zoo import DETECTOR_MODELS
+        from detector.weights.cache import require_cached
+        from detector.weights.zoo import DETECTOR_MODELS
 
         weights = DETECTOR_MODELS[name].weights
         assert weights is not None

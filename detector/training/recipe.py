@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from detector.errors import UserError
+from detector.slowfast.precision import Precision
 
 Schedule = Literal["cosine", "steps", "plateau", "constant"]
 Norm = Literal["local", "sync", "frozen"]
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)

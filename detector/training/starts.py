@@ -8,10 +8,10 @@ import torch
 
 from detector.errors import UserError
 from detector.labels import LabelMap
-from detector.models import ActionModel
 from detector.slowfast.network import ActionNetwork, create_network
 from detector.training.paper import Plan
-from detector.weights import find_model, load_action_model, resolve_action_model
+from detector.weights.choose import find_model, load_action_model, resolve_action_model
+from detector.weights.records import ActionModel
 
 
 def start_network(

@@ -1,1 +1,1 @@
-"""The bundled clip, `sample.mp4`; made by `python -m detector.data.render_sample stream/samples/sample.mp4`."""
+"""The bundled clip, `sample.mp4`; made by `python -m detector.rendering.sample stream/samples/sample.mp4`."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.types import Boxes, Clip, Frame
-from stream.cameras import Backoff
+from stream.sources.reconnect import Backoff
 from stream.results import KeyFrameResult, Update
 from stream.ring import Moment
 from stream.service.counts import Counts, Meter, NoMeter, State, reason_of

@@ -20,7 +20,7 @@ def labels_of(model: str) -> LabelMap:
     Raises:
         UserError: there is no such model here.
     """
-    from detector.weights import resolve_action_model
+    from detector.weights.choose import resolve_action_model
 
     return resolve_action_model(model)[0].labels
 

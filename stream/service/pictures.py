@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from stream.overlay import draw_update
+from stream.picture.overlay import draw_update
 from stream.results import Update
 from stream.service.camera import Camera
 from stream.service.counts import Meter

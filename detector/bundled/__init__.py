@@ -1,0 +1,1 @@
+"""The weights in the box, and how they were made."""

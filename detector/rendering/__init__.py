@@ -1,0 +1,1 @@
+"""Drawn people who move: bodies, acts, scenes, videos and training clips."""

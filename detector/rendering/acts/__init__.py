@@ -1,0 +1,1 @@
+"""What drawn people do: one file a family of acts."""

@@ -1,0 +1,105 @@
+"""Boxes for clips that have none: `python -m detector.training.fill_boxes my.csv --output my_boxes.csv`.
+
+Rows of the CSV with empty corners (`clip.mp4,1.5,,,,,wave`) get the box of the most prominent person at that
+moment: the largest, as the person detector sees it. Look at what it found before you train on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from detector.data.ava import AvaRow, read_rows
+from detector.data.problems import Problems
+from detector.data.samples import sources_beside
+from detector.data.video import VideoError, read_frames
+from detector.errors import UserError, run_command
+from detector.types import Boxes
+
+FindPeople = Callable[[np.ndarray], Boxes]
+
+
+def fill_boxes(path: Path, find_people: FindPeople, problems: Problems) -> list[tuple[AvaRow, tuple[float, ...]]]:
+    """Find the missing boxes of a CSV.
+
+    Args:
+        path: the CSV.
+        find_people: boxes of an (H, W, 3) uint8 BGR picture.
+        problems: videos that cannot be read, pictures without a person.
+
+    Returns:
+        Rows with their boxes (x1, y1, x2, y2), shares of the picture; rows without a person are left out.
+    """
+    find_source = sources_beside(path)
+    known: dict[tuple[str, int], tuple[float, ...] | None] = {}
+    filled: list[tuple[AvaRow, tuple[float, ...]]] = []
+    rows = list(read_rows(path, problems))
+    for row in tqdm(rows, unit="row", disable=not sys.stderr.isatty()):
+        if row.box is not None:
+            filled.append((row, row.box))
+            continue
+        source = find_source(row.video)
+        if source is None:
+            problems.add("missing video", path, row.line, f"no video {row.video!r}")
+            continue
+        if row.key not in known:
+            try:
+                image = read_frames(source, np.array([row.time_s]), key_time_s=row.time_s)[0]
+            except VideoError as error:
+                problems.add("broken video", path, row.line, f"{row.video}: {error}")
+                continue
+            known[row.key] = largest_person(find_people(image[..., ::-1]), image.shape[:2])
+        box = known[row.key]
+        if box is None:
+            problems.add("no person", path, row.line, f"{row.video} shows nobody at {row.time_s:g} s")
+            continue
+        filled.append((row, box))
+    return filled
+
+
+def largest_person(boxes: Boxes, size_hw: tuple[int, ...]) -> tuple[float, ...] | None:
+    """(x1, y1, x2, y2) of the largest box, shares of the picture, or None."""
+    if not len(boxes):
+        return None
+    areas = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1)
+    h, w = size_hw
+    return tuple((boxes.xyxy[int(areas.argmax())] / np.array([w, h, w, h])).clip(0, 1).round(4).tolist())
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="python -m detector.training.fill_boxes",
+        description="Find the person in rows 'video,seconds,,,,,action' and write their boxes.",
+    )
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="in the same folder as the input")
+    parser.add_argument("--person-detector", default="auto", help="as of stream.webcam (default auto)")
+    parser.add_argument("--on-error", choices=("fail", "skip"), default="fail")
+    args = parser.parse_args()
+    if args.output.resolve().parent != args.csv.resolve().parent:
+        raise UserError("--output: expected a file in the input's folder, since video paths are relative to it")
+    from detector.person.select import create_person_detector
+
+    problems = Problems(skip=args.on_error == "skip")
+    detector = create_person_detector(args.person_detector)
+    try:
+        filled = fill_boxes(args.csv, detector.detect, problems)
+    finally:
+        detector.close()
+    problems.report()
+    with open(args.output, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for row, box in filled:
+            writer.writerow([row.video, f"{row.time_s:g}", *box, row.action, row.last])
+    print(f"wrote {args.output}: {len(filled)} rows with boxes")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,1 @@
+"""What is kept: films, JSON lines, AVA's CSV."""

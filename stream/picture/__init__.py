@@ -1,0 +1,1 @@
+"""What is drawn: boxes, labels, status, and the window that shows them."""
