@@ -21,7 +21,6 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.types import Boxes, Clip, Frame
-from stream.sources.reconnect import Backoff
 from stream.results import KeyFrameResult, Update
 from stream.ring import Moment
 from stream.service.counts import Counts, Meter, NoMeter, State, reason_of
@@ -32,6 +31,7 @@ from stream.service.privacy import Blackout
 from stream.service.settings import Camera as Settings
 from stream.session import Scored, Session
 from stream.sources import Source, SourceStatus
+from stream.sources.reconnect import Backoff
 from stream.watch import Options, Tracker, Watch
 
 log = logging.getLogger(__name__)

@@ -70,7 +70,7 @@ def _unknown_actions(described: Described, name: str, camera: Camera, labels: La
 
 
 def _check_detector(detector: str) -> None:
-    from detector.zoo import DETECTOR_MODELS
+    from detector.weights.zoo import DETECTOR_MODELS
 
     if detector == "auto" or detector in DETECTOR_MODELS or Path(detector).exists():
         return
