@@ -1,6 +1,7 @@
 """How real the real time is: play a file as if it were a camera, draw and write every picture, print figures.
 
-`python -m stream.bench --source FILE --seconds 60`
+`python -m stream.bench --source FILE --seconds 60`, and for many cameras in one process
+`python -m stream.bench --cameras 16 --seconds 60 --json bench.json`
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ MEMORY_EVERY_S = 1.0
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     cli = argparse.ArgumentParser("python -m stream.bench", description=(__doc__ or "").splitlines()[0])
-    cli.add_argument("--source", required=True, metavar="FILE", help="video file; it is looped")
+    cli.add_argument("--source", metavar="FILE", help="video file; it is looped")
+    cli.add_argument("--cameras", type=int, metavar="N", help="run the service with N cameras, half of them quiet")
+    cli.add_argument("--every", type=float, default=0.5, metavar="S",
+                     help="with --cameras: seconds between answers (0.5)")
     cli.add_argument("--seconds", type=float, default=60.0, metavar="N", help="how long to run (60)")
     cli.add_argument("--model", default="auto", metavar="M", help="action model: a name or a weights file")
     cli.add_argument("--detector", default="auto", metavar="D", help="person detector: a name or a .pth file")
@@ -86,16 +90,35 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if not 0 < args.seconds < 86_400:
         raise UserError(f"--seconds {args.seconds:g}: expected more than 0 and less than a day")
+    if args.cameras is not None:
+        return _many(args)
+    if args.source is None:
+        raise UserError("--source: is missing, expected a video file; or --cameras N for the service")
     with open_session(
         args.model, args.detector, engine=args.engine, precision=args.precision, untrained=args.untrained,
         report=lambda line: print(line, file=sys.stderr),
     ) as session:
         figures = measure(session, args.source, args.seconds, args.display)
+    return _tell(figures, args.json)
+
+
+def _many(args: argparse.Namespace) -> int:
+    if not 1 <= args.cameras <= 256 or not 0.05 <= args.every <= 60:
+        raise UserError(f"--cameras {args.cameras} --every {args.every:g}: expected 1 to 256, and 0.05 to 60 seconds")
+    from stream.service.needs import require_serve
+
+    require_serve()
+    from stream.service.bench import measure_cameras
+
+    return _tell(measure_cameras(args.cameras, args.seconds, source=args.source, every_s=args.every), args.json)
+
+
+def _tell(figures: dict[str, Any], path: str | None) -> int:
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:<{width}}  {value}")
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if path:
+        Path(path).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

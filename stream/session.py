@@ -167,7 +167,7 @@ class Session:
     def set_person_threshold(self, threshold: float) -> None:
         """Change the confidence over which a box is a person, from the next detection on."""
         if self._people is not None:
-            return self._people.set_person_threshold(threshold)
+            self._people.set_person_threshold(threshold)
         self._person_threshold = threshold
 
     def frame_size(self, source_hw: tuple[int, int]) -> tuple[int, int]:
@@ -304,12 +304,14 @@ def _run_batch(
     """Scores (N, A) of what a view prepared for several clips; at most so many frames or tubes in a call."""
     firsts = np.cumsum([0, *(len(frames) for frames, _ in prepared)])
     frames = prepared[0][0] if len(prepared) == 1 else np.concatenate([frames for frames, _ in prepared])
-    rois = np.concatenate([rows + [first, 0, 0, 0, 0] for (_, rows), first in zip(prepared, firsts)])
+    rois = np.concatenate([rows for _, rows in prepared]).astype(np.float32)
+    rois[:, 0] += np.repeat(firsts[:-1], [len(rows) for _, rows in prepared])
     parts = []
     for first in range(0, len(frames), most or len(frames)):
         last = first + (most or len(frames))
-        rows = rois[(rois[:, 0] >= first) & (rois[:, 0] < last)] - [first, 0, 0, 0, 0]
-        parts.append(engine.run_head(engine.run_trunk(frames[first:last]), rows.astype(np.float32)))
+        rows = rois[(rois[:, 0] >= first) & (rois[:, 0] < last)]
+        rows[:, 0] -= first
+        parts.append(engine.run_head(engine.run_trunk(frames[first:last]), rows))
     return np.asarray(np.concatenate(parts), np.float32)
 
 
