@@ -37,6 +37,8 @@ from stream.watch import Options, Tracker, Watch
 log = logging.getLogger(__name__)
 # Pictures further apart than this, in their own time or the clock's, have a gap between them.
 GAP_S = 2.0
+# A camera that went away is tried again at least this often: it shall be back soon after it can be.
+MOST_WAIT_S = 2.0
 # A camera without a picture for this long is not online.
 SILENT_S = 2.0
 
@@ -296,7 +298,7 @@ class Camera:
     # ---- the thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        backoff = Backoff()
+        backoff = Backoff(most_s=MOST_WAIT_S)
         while not self._stop.is_set():
             try:
                 self._read(backoff)

@@ -103,14 +103,19 @@ def serve(file: str, *, as_json: bool = False, seconds: float | None = None) -> 
     service.run(turn)
     tell_system("STOPPING=1")
     log.info("stopping")
+    # Threads may hang in a camera that is silent, or in a network that is being built. The process ends all the same:
+    # Python must not be torn down beneath a library that is still at work.
+    last_resort = threading.Timer(CLOSE_S + 0.5, os._exit, (0,))
+    last_resort.daemon = True
+    last_resort.start()
     following.close()
     ended = service.close(CLOSE_S)
-    ended = (api is None or api.close(0.8)) and ended
-    log.info("ended" if ended else "ended; some threads still hung in a camera or a network that is being built")
+    ended = (api is None or api.close(0.3)) and ended
+    log.info("ended" if ended else "ended; some threads still hung in a camera or a network")
     if not ended:
-        # Python must not be torn down beneath a library that is still at work.
         logging.shutdown()
         os._exit(0)
+    last_resort.cancel()
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from detector.errors import UserError
 from stream.metrics import resident_bytes
-from stream.service.camera import Camera
+from stream.service.camera import MOST_WAIT_S, Camera
 from stream.service.counts import Meter
 from stream.service.listeners import Listeners
 from stream.service.logs import Secrets
@@ -25,6 +25,9 @@ from stream.service.sharing import Sharing
 from stream.service.snapshot import CameraNow, Snapshot
 from stream.service.supervisor import Changes, Supervisor
 from stream.sources import Source, open_source
+from stream.sources.device import open_camera
+from stream.sources.network import open_network
+from stream.sources.reconnect import Backoff
 
 log = logging.getLogger(__name__)
 TICK_S = 0.25
@@ -170,9 +173,10 @@ class Service:
         """Stop all cameras and free what they share; True if all ended in time."""
         self.stop()
         give_up_s = time.monotonic() + timeout_s
-        ended = self.supervisor.close(timeout_s / 3)
-        ended = self._sharing.close(max(give_up_s - time.monotonic() - 0.5, 0.2)) and ended
-        return self.listeners.close(max(give_up_s - time.monotonic(), 0.2)) and ended
+        ended = self.supervisor.close(timeout_s / 4)
+        # What was answered goes to those who want to know before anything is freed.
+        ended = self.listeners.close(timeout_s / 2) and ended
+        return self._sharing.close(max(give_up_s - time.monotonic(), 0.2)) and ended
 
     def _read(self) -> Described:
         described = read_cameras(self._path, self._environ)
@@ -213,4 +217,10 @@ def open_watched(settings: Settings) -> Source:
     Raises:
         UserError: it cannot be opened.
     """
-    return open_source(settings.watched, live=True, loop=True)
+    spec = settings.watched.strip()
+    backoff = Backoff(most_s=MOST_WAIT_S)
+    if spec.isdigit() or spec.startswith("/dev/"):
+        return open_camera(spec, backoff=backoff)
+    if "://" in spec and not spec.lower().startswith("file:"):
+        return open_network(spec, live=True, loop=True, backoff=backoff)
+    return open_source(spec, live=True, loop=True)
