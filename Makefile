@@ -1,16 +1,26 @@
-# make run | test | lint | type | bench    (each sets up what it needs in .venv, once)
+# make run | serve | test | soak | lint | type | bench    (each sets up what it needs in .venv, once)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo test test-slow lint type bench clean
+.PHONY: run demo serve soak soak-short test test-slow lint type bench clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
 
 demo: $(VENV)/.test
 	$(BIN)/python -m demo $(ARGS)
+
+# Three cameras that all show the bundled clip; ARGS="cameras.yaml" for your own.
+serve: $(VENV)/.test
+	$(BIN)/python -m stream.serve $(if $(ARGS),$(ARGS),stream/samples/three_cameras.yaml)
+
+soak: $(VENV)/.test
+	$(BIN)/python tests/soak.py --seconds 1200 --json soak.json $(ARGS)
+
+soak-short: $(VENV)/.test
+	$(BIN)/python tests/soak.py --seconds 90 $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)

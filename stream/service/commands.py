@@ -18,7 +18,7 @@ from stream.service.reading import read_cameras
 log = logging.getLogger(__name__)
 EXAMPLE = Path(__file__).with_name("example.yaml")
 # All is closed within this after a signal; what has not ended by then is left behind.
-CLOSE_S = 2.0
+CLOSE_S = 1.2
 
 
 def print_example() -> int:
