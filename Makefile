@@ -1,10 +1,10 @@
-# make run | serve | test | soak | lint | type | bench    (each sets up what it needs in .venv, once)
+# make run | serve | test | soak | lint | type | wheel | bench    (each sets up what it needs in .venv, once)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo serve soak soak-short test test-slow lint type bench clean
+.PHONY: run demo serve soak soak-short test test-slow wheel lint type bench clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
@@ -28,6 +28,10 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+wheel: $(VENV)/.test
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m pytest -m slow tests/test_wheel.py $(ARGS)
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check . $(ARGS)
 
@@ -38,7 +42,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m engine_build bench --json bench.json $(ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
 
 # A bare Debian lacks Python's venv module and the libGL and GLib that OpenCV's window code links:
 # root gets them installed, anyone else is told the command.

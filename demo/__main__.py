@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import logging
 import os
@@ -11,8 +12,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from engine_build.memory import give_large_blocks_back_at_once
+from stream.session_options import add_session_options, check_session_options
 
 if TYPE_CHECKING:
     from demo.server import Backend
@@ -21,18 +24,19 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EPILOG = """\
 examples:
-  python -m demo                                     http://127.0.0.1:7860, for this machine alone
-  python -m demo --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
-                                                     for phones and others on your network
-  python -m demo --allow-urls                        lets visitors type camera addresses
+  %(prog)s
+      http://127.0.0.1:7860, for this machine alone
+  %(prog)s --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
+      for phones and others on your network
+  %(prog)s --allow-urls
+      lets visitors type camera addresses
 Browsers give a camera only to pages at https:// or localhost."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m demo") -> CommandLine:
     """The command's options."""
-    cli = argparse.ArgumentParser(
-        "python -m demo", description="Who does what, in a browser: your webcam, your video, your cameras.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    cli = CommandLine(
+        prog, description="Who does what, in a browser: your webcam, your video, your cameras.", epilog=EPILOG,
         usage="%(prog)s [options]",
     )
     server = cli.add_argument_group("server")
@@ -47,20 +51,13 @@ def parser() -> argparse.ArgumentParser:
     limits.add_argument("--max-upload-mb", type=float, default=200, metavar="N", help="size of a video (200)")
     limits.add_argument("--max-minutes", type=float, default=10, metavar="N", help="length of a video (10)")
     who = cli.add_argument_group("who looks")
-    who.add_argument("--model", "--weights", action="append", metavar="M",
-                     help="action model on offer, a name or a weights file; repeatable (all that are here)")
-    who.add_argument("--detector", default="auto", metavar="D", help="person detector: a name or a .pth file")
-    who.add_argument("--engine", default="auto", metavar="E", help="openvino, torch, tensorrt, ...")
-    who.add_argument("--precision", default="auto", metavar="P", help="fp32, fp16, bf16 or int8")
-    who.add_argument("--device", default="auto", metavar="D", help="of the person detector: cpu or cuda")
-    who.add_argument("--person-threshold", type=float, metavar="X", help="where the slider starts, 0 to 1")
-    who.add_argument("--untrained", action="store_true", help="allow random action weights, marked as such")
+    add_session_options(who, many_models=True)
     return cli
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m demo") -> int:
     """Run the command."""
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     _check(args)
     import cv2
 
@@ -83,8 +80,7 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if not value >= low:
             raise UserError(f"--{name.replace('_', '-')}: got {value:g}, expected at least {low:g}")
-    if args.person_threshold is not None and not 0 <= args.person_threshold <= 1:
-        raise UserError(f"--person-threshold: got {args.person_threshold:g}, expected 0 to 1")
+    check_session_options(args)
     if bool(args.tls_cert) != bool(args.tls_key):
         raise UserError("--tls-cert and --tls-key: got one of them, expected both")
     for path in (args.tls_cert, args.tls_key):
@@ -110,9 +106,18 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise UserError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); try --port {port + 1}"
+            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); {_advice(error, port)}"
         ) from None
     return listener
+
+
+def _advice(error: OSError, port: int) -> str:
+    """What to try where this machine does not listen."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "expected an address of this machine: --host 127.0.0.1 (for it alone) or --host 0.0.0.0 (the network)"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 are the administrator's; try --port 7860"
+    return f"try --port {port + 1 if port < 65535 else 7860}"
 
 
 def find_models(wanted: list[str] | None, untrained: bool) -> dict[str, tuple[str, ActionModel]]:

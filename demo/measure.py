@@ -24,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from stream.sources import open_source
 
@@ -74,11 +75,11 @@ RESET = "() => Object.assign(window.probe, {delays: [], shown: 0, start: perform
 READ = "() => [window.probe.delays, window.probe.shown, (performance.now() - window.probe.start) / 1000]"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandLine:
     """The command's options."""
-    cli = argparse.ArgumentParser(
+    cli = CommandLine(
         "python -m demo.measure", description="Delay and rate of the demo's live picture in a headless Chromium.",
-        epilog="Everything after -- goes to python -m demo: python -m demo.measure -- --untrained", allow_abbrev=False,
+        epilog="Everything after -- goes to python -m demo: python -m demo.measure -- --untrained",
     )
     cli.add_argument("--video", default="sample", metavar="FILE", help="what the fake camera shows (the bundled clip)")
     cli.add_argument("--seconds", type=float, default=20, metavar="N", help="to measure, for each count (20)")

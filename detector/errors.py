@@ -11,11 +11,26 @@ class UserError(Exception):
     """A mistake that the person at the keyboard can mend; its text is one line that says how."""
 
 
-def nearest_names(name: str, known: Iterable[str], most: int = 3) -> str:
-    """The known names most like a wrong one, for an error's line: `a, b or c`; the first ones where none is like it."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, most, cutoff=0.3) or names[:most]
+def nearest_names(name: str, known: Iterable[str], most: int = 3, *, fill: bool = False) -> str:
+    """The known names most like a wrong one, for an error's line: `a, b or c`; the first ones where none is like it.
+
+    Args:
+        name: what was typed.
+        known: at least one.
+        most: how many to name.
+        fill: name so many even where fewer are like it.
+    """
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, most, cutoff=0.3)
+    if fill or not near:
+        near = [*near, *(other for other in names if other not in near)][:most]
     return near[0] if len(near) == 1 else f"{', '.join(near[:-1])} or {near[-1]}"
+
+
+def perhaps(name: str, known: Iterable[str]) -> str:
+    """`; perhaps walk?` for an error's line where one of the known names is like a wrong one, else nothing."""
+    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
+    return f"; perhaps {near[0]}?" if near else ""
 
 
 def run_command(main: Callable[[], int | None]) -> int:

@@ -30,6 +30,8 @@ COMMON_AVA_ACTIONS = frozenset(
         "bend/bow (at the waist)",
     }
 )
+# An unknown action is answered with all names of a short list, nearest first; of a long one with the nearest.
+ALL_NAMED, NEAREST_NAMED = 20, 6
 COMMON_THRESHOLD, RARE_THRESHOLD = 0.7, 0.3
 
 
@@ -104,8 +106,10 @@ class LabelMap:
             if len(hits) > 1:
                 names = ", ".join(repr(self.actions[j].name) for j in hits[:6])
                 raise UserError(f"action {text!r}: fits several of {self.name}'s actions ({names}); give one in full")
-        near = nearest_names(wanted, (a.short_name for a in self.actions))
-        raise UserError(f"action {text!r}: not one of the {len(self)} actions of {self.name}; perhaps {near}?")
+        most = len(self) if len(self) <= ALL_NAMED else NEAREST_NAMED
+        near = nearest_names(wanted, (a.short_name for a in self.actions), most, fill=True)
+        said = f"expected {near}" if most == len(self) else f"perhaps {near}? (--list-actions names all)"
+        raise UserError(f"action {text!r}: not one of the {len(self)} actions of {self.name}; {said}")
 
     def subset(self, names: tuple[str, ...], name: str) -> LabelMap:
         """A map of only these actions (full names), in the order given; ids stay."""

@@ -94,14 +94,14 @@ class Tracker:
         Raises:
             ValueError: time does not increase.
         """
-        import supervision
+        from detector.to_supervision import supervision_detections
 
         if self._updates_s and time_s <= self._updates_s[-1]:
             raise ValueError(f"time_s: got {time_s}, expected later than {self._updates_s[-1]}")
         gap_s = time_s - self._updates_s[-1] if self._updates_s else 0.0
         self._tracker.maximum_time_without_update = max(self.lost_after_s, min(2.5 * gap_s, LOST_AT_MOST_S))
         rows = np.arange(len(boxes))
-        seen = supervision.Detections(xyxy=boxes.xyxy, confidence=boxes.score, class_id=rows)
+        seen = supervision_detections(boxes, rows)
         tracked = self._tracker.update(seen, timestamp=time_s)
         ids = np.full(len(boxes), -1, np.int64)
         if len(tracked):

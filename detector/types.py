@@ -132,7 +132,8 @@ class Boxes:
         return replace(self, track_id=track_id)
 
     def __repr__(self) -> str:
-        return f"Boxes({len(self)} people)"
+        ids = ", ".join(str(i) for i in self.track_id[:6].tolist()) + (", ..." if len(self) > 6 else "")
+        return f"Boxes(xyxy ({len(self)}, 4), track_id [{ids}])"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -161,4 +162,5 @@ class Detections:
         return Detections(self.boxes[index], self.action_scores[index])
 
     def __repr__(self) -> str:
-        return f"Detections({len(self)} people, {self.action_scores.shape[1]} actions)"
+        n, a = self.action_scores.shape
+        return f"Detections({self.boxes!r}, action_scores ({n}, {a}))"

@@ -9,39 +9,43 @@ import time
 from pathlib import Path
 from typing import Any
 
+from detector.command_line import CommandLine, check_file_to_write
 from detector.errors import UserError, run_command
 
+PROG = "python -m engine_build"
 CALIBRATION_CLIPS = 8
 BENCH_CLIPS = 3
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     """Run the command line."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["bench"]:
-        return _bench(_bench_parser().parse_args(arguments[1:]))
-    return _build(_build_parser().parse_args(arguments))
+        return _bench(bench_parser(f"{prog} bench").parse_args(arguments[1:]))
+    if arguments and not arguments[0].startswith("-"):
+        raise UserError(f"{arguments[0]}: unknown here; perhaps bench, or --model {arguments[0]}? ({prog} --help)")
+    return _build(build_parser(prog).parse_args(arguments))
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str = PROG) -> CommandLine:
+    """The options that build an engine."""
     from engine_build.targets import TARGETS
 
-    parser = argparse.ArgumentParser(
-        prog="python -m engine_build", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Turn an action model into the fastest engine of this machine, verified and cached.",
-        epilog="compare every engine of this machine:\n  python -m engine_build bench --json bench.json",
+    parser = CommandLine(
+        prog, description="Turn an action model into the fastest engine of this machine, verified and cached.",
+        epilog="compare every engine of this machine:\n  %(prog)s bench --json bench.json",
     )
     _common(parser)
-    parser.add_argument("--target", default="auto", metavar="NAME", help=f"auto, {', '.join(TARGETS)}")
+    engine = parser.add_argument("--engine", default="auto", metavar="NAME", help=f"auto, {', '.join(TARGETS)}")
+    parser.accept_former(engine, "--target")
     parser.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16 or int8")
     parser.add_argument("--size", default=None, metavar="HxW", help="frames the engine will see (default: 16:9)")
     return parser
 
 
-def _bench_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m engine_build bench", description="Compare every engine of this machine with torch eager fp32.",
-    )
+def bench_parser(prog: str = f"{PROG} bench") -> CommandLine:
+    """The options that compare engines."""
+    parser = CommandLine(prog, description="Compare every engine of this machine with torch eager fp32.")
     _common(parser)
     parser.set_defaults(model="slowfast_8x8_r50")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -50,9 +54,10 @@ def _bench_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="auto", metavar="NAME", help="a name of `python -m detector.weights list`, "
-                        "bundled, or a weights file (default: the best that is here)")
+def _common(parser: CommandLine) -> None:
+    parser.add_argument("--model", "--weights", default="auto", metavar="NAME",
+                        help="a name of `python -m detector.weights list`, bundled, or a weights file (default: the "
+                        "best that is here)")
     parser.add_argument("--calibrate", metavar="VIDEO", help="clips for int8's ranges and for verification: best, "
                         "minutes of your own camera")
     parser.add_argument("--untrained", action="store_true", help="random weights where there are none: for speed alone")
@@ -71,11 +76,13 @@ def _model(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from engine_build.build import build_engine
-    from engine_build.clips import drawn_clips, engine_input, fit_clip, read_clips
     from engine_build.targets import choose_precision, choose_target
 
-    choose_precision(choose_target(options.target), options.precision)  # a mistake here need not wait for weights
+    _check(options)
+    choose_precision(choose_target(options.engine), options.precision)  # a mistake here need not wait for weights
+    from engine_build.build import build_engine
+    from engine_build.clips import drawn_clips, engine_input, fit_clip, read_clips
+
     model, network = _model(options)
     size_hw = parse_size(options.size, model)
     clips = None
@@ -83,7 +90,7 @@ def _build(options: argparse.Namespace) -> int:
         clips = read_clips(options.calibrate, model, size_hw, CALIBRATION_CLIPS)
         print(f"{len(clips)} clips of {options.calibrate}")
     engine = build_engine(
-        model, network, size_hw=size_hw, target=options.target, precision=options.precision,
+        model, network, size_hw=size_hw, target=options.engine, precision=options.precision,
         cache_dir=options.cache_dir, calibration=clips,
     )
     clip = (clips or drawn_clips(model, size_hw, 1))[0]
@@ -95,15 +102,29 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
-def _bench(options: argparse.Namespace) -> int:
-    from engine_build.bench import SIZE_HW, run_bench
-    from engine_build.clips import read_clips
+def _check(options: argparse.Namespace) -> None:
+    """What can be found wrong without loading anything."""
+    from detector.weights.choose import check_model_name
 
+    check_model_name(options.model, options.untrained)
+    if options.calibrate and not Path(options.calibrate).is_file():
+        raise UserError(f"--calibrate {options.calibrate}: no such file, expected a video")
+    size = getattr(options, "size", None)
+    if size is not None:
+        parse_size(size, None)
+
+
+def _bench(options: argparse.Namespace) -> int:
     if options.pairs < 1:
         raise UserError(f"--pairs: got {options.pairs}, expected at least 1")
+    check_file_to_write("--json", options.json)
     if options.json is not None and not options.json.parent.is_dir():
         raise UserError(f"--json: got {options.json}, whose folder does not exist")
     options.untrained = True
+    _check(options)
+    from engine_build.bench import SIZE_HW, run_bench
+    from engine_build.clips import read_clips
+
     model, network = _model(options)
     clips = read_clips(options.calibrate, model, SIZE_HW, BENCH_CLIPS) if options.calibrate else None
     run_bench(

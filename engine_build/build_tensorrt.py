@@ -98,7 +98,7 @@ def build_engine_file(
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         nodes = ", ".join(sorted({f"{e.node_operator()} ({e.node_name()})" for e in errors})[:3])
         first = errors[0].desc().splitlines()[0] if errors else _last(messages)
-        raise UserError(f"{target}: operation not supported: {nodes}: {first[:200]}; run with --target torch_cuda")
+        raise UserError(f"{target}: operation not supported: {nodes}: {first[:200]}; run with --engine torch_cuda")
     config = builder.create_builder_config()
     _set_profile(builder, config, profile)
     if is_fp32(trt, network):
@@ -199,7 +199,7 @@ def _build_error(target: str, messages: list[str]) -> UserError:
         return UserError(f"{target}: too little GPU memory to build ({last}); close other programs that use the GPU")
     if "driver version is insufficient" in text or "no CUDA-capable device" in text:
         return UserError(f"{target} needs an NVIDIA GPU and its driver to build (look at: nvidia-smi)")
-    return UserError(f"{target}: the build failed ({last}); run with --target torch_cuda")
+    return UserError(f"{target}: the build failed ({last}); run with --engine torch_cuda")
 
 
 def _last(messages: list[str]) -> str:

@@ -97,7 +97,7 @@ def _export(
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise UserError(f"ONNX export of this network failed ({first[:200]}); run with --target torch") from error
+            raise UserError(f"ONNX export of this network failed ({first[:200]}); run with --engine torch") from error
     slim = onnxslim.slim(str(path))
     if any(t.data_type == onnx.TensorProto.BFLOAT16 for t in slim.graph.initializer):
         slim = onnx.version_converter.convert_version(slim, BF16_OPSET)

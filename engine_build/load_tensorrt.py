@@ -195,7 +195,7 @@ class LoadedEngine:
         free, total = (b / 2**30 for b in torch.cuda.mem_get_info())
         return UserError(
             f"{self._target}: the GPU has too little memory ({free:.1f} of {total:.1f} GiB free); close other programs "
-            "that use it, or run with --target openvino"
+            "that use it, or run with --engine openvino"
         )
 
     def _last_message(self) -> str:

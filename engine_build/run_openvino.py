@@ -57,7 +57,7 @@ def convert_trunk(
         model.reshape([-1, t, h, w, 3])
     except Exception as error:  # OpenVINO raises bare RuntimeErrors of many kinds
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"openvino cannot convert this network ({first[:200]}); run with --target torch") from error
+        raise UserError(f"openvino cannot convert this network ({first[:200]}); run with --engine torch") from error
     model.inputs[0].tensor.set_names({"frames"})
     model.outputs[0].tensor.set_names({"features"})
     return model
@@ -151,7 +151,7 @@ def compile_cpu(model: Any, precision: str) -> Any:
             model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         )
     except RuntimeError as error:
-        raise UserError(f"openvino cannot compile the graph ({_last_line(error)}); run with --target torch") from error
+        raise UserError(f"openvino cannot compile the graph ({_last_line(error)}); run with --engine torch") from error
 
 
 def _last_line(error: BaseException) -> str:

@@ -80,5 +80,5 @@ class _memory_explained:
             free, total = (b / 2**30 for b in torch.cuda.mem_get_info())
             raise UserError(
                 f"torch_cuda: the GPU has too little memory ({free:.1f} of {total:.1f} GiB free); close other programs "
-                "that use it, or run with --target openvino"
+                "that use it, or run with --engine openvino"
             ) from None

@@ -31,7 +31,7 @@ def require_gpu(target: str) -> None:
 
     if not torch.cuda.is_available():
         built = "sees none (look at: nvidia-smi)" if torch.version.cuda else "is built without CUDA"
-        raise UserError(f"{target} needs an NVIDIA GPU, and torch {built}; run with --target openvino")
+        raise UserError(f"{target} needs an NVIDIA GPU, and torch {built}; run with --engine openvino")
 
 
 def choose_target(wanted: str) -> str:
@@ -50,7 +50,7 @@ def choose_target(wanted: str) -> str:
             return "torch_cuda"
         return "openvino" if has("openvino") else "torch"
     if wanted not in TARGETS:
-        raise UserError(f"--target: got {wanted!r}, expected auto or one of {', '.join(TARGETS)}")
+        raise UserError(f"--engine: got {wanted!r}, expected auto or one of {', '.join(TARGETS)}")
     if wanted in NEEDS_GPU:
         require_gpu(wanted)
     for library in {"openvino": ["openvino"], "tensorrt": ["tensorrt", "pycuda"],

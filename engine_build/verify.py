@@ -167,7 +167,7 @@ def compare(
 def refuse(report: Report) -> UserError:
     """The error for an engine out of tolerance; the caller raises it."""
     higher = {"int8": "bf16 or fp32", "bf16": "fp32", "fp16": "fp32"}.get(report.precision)
-    advice = f"use a higher precision: --precision {higher}" if higher else "use --target torch"
+    advice = f"use a higher precision: --precision {higher}" if higher else "use --engine torch"
     return UserError(f"engine refused: {report.line()}; {advice}")
 
 

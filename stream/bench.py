@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from detector.command_line import CommandLine, check_file_to_write
 from detector.errors import UserError, run_command
 from stream.metrics import resident_bytes
 from stream.outputs.film import Mp4Writer
@@ -24,25 +24,23 @@ from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import thresholds_for
 from stream.session import Session, open_session
+from stream.session_options import add_session_options, check_session_options
 from stream.sources import VideoFile
 from stream.stats import Stats
 
 MEMORY_EVERY_S = 1.0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m stream.bench") -> CommandLine:
     """The command's options."""
-    cli = argparse.ArgumentParser("python -m stream.bench", description=(__doc__ or "").splitlines()[0])
-    cli.add_argument("--source", metavar="FILE", help="video file; it is looped")
+    cli = CommandLine(prog, description=(__doc__ or "").splitlines()[0], usage="%(prog)s [SOURCE] [options]")
+    cli.add_argument("place", nargs="?", metavar="SOURCE", help="video file; it is looped")
+    cli.add_argument("--source", metavar="FILE", help="the same, as an option")
     cli.add_argument("--cameras", type=int, metavar="N", help="run the service with N cameras, half of them quiet")
     cli.add_argument("--every", type=float, default=0.5, metavar="S",
                      help="with --cameras: seconds between answers (0.5)")
     cli.add_argument("--seconds", type=float, default=60.0, metavar="N", help="how long to run (60)")
-    cli.add_argument("--model", default="auto", metavar="M", help="action model: a name or a weights file")
-    cli.add_argument("--detector", default="auto", metavar="D", help="person detector: a name or a .pth file")
-    cli.add_argument("--engine", default="auto", metavar="E", help="openvino, torch, ...")
-    cli.add_argument("--precision", default="auto", metavar="P", help="fp32, bf16, int8, ...")
-    cli.add_argument("--untrained", action="store_true", help="allow random weights; speed is the same")
+    add_session_options(cli)
     cli.add_argument("--display", choices=("now", "synced"), default="now", help="which picture is drawn")
     cli.add_argument("--json", metavar="FILE", help="write the figures there too")
     return cli
@@ -85,24 +83,28 @@ def measure(session: Session, path: str, seconds: float, display: str = "now") -
     }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m stream.bench") -> int:
     """Run the command."""
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
+    if (args.place is not None and args.source is not None) or (args.place or args.source or args.cameras) is None:
+        raise UserError("expected one video file to play: give its name")
+    args.source = args.place or args.source
     if not 0 < args.seconds < 86_400:
         raise UserError(f"--seconds {args.seconds:g}: expected more than 0 and less than a day")
+    check_file_to_write("--json", args.json)
     if args.cameras is not None:
         return _many(args)
-    if args.source is None:
-        raise UserError("--source: is missing, expected a video file; or --cameras N for the service")
+    check_session_options(args)
     with open_session(
-        args.model, args.detector, engine=args.engine, precision=args.precision, untrained=args.untrained,
+        args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
+        person_threshold=args.person_threshold, untrained=args.untrained,
         report=lambda line: print(line, file=sys.stderr),
     ) as session:
         figures = measure(session, args.source, args.seconds, args.display)
     return _tell(figures, args.json)
 
 
-def _many(args: argparse.Namespace) -> int:
+def _many(args: Any) -> int:
     if not 1 <= args.cameras <= 256 or not 0.05 <= args.every <= 60:
         raise UserError(f"--cameras {args.cameras} --every {args.every:g}: expected 1 to 256, and 0.05 to 60 seconds")
     from stream.service.needs import require_serve
@@ -118,19 +120,25 @@ def _tell(figures: dict[str, Any], path: str | None) -> int:
     for name, value in figures.items():
         print(f"{name:<{width}}  {value}")
     if path:
+        Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def command() -> int:
-    """Entry point."""
+def run(argv: list[str] | None = None, prog: str = "python -m stream.bench") -> int:
+    """Prepare the process and run the command."""
     import cv2
 
     from engine_build.memory import give_large_blocks_back_at_once
 
     cv2.setNumThreads(1)
     give_large_blocks_back_at_once()
-    return run_command(main)
+    return main(argv, prog)
+
+
+def command() -> int:
+    """Entry point."""
+    return run_command(run)
 
 
 if __name__ == "__main__":

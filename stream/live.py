@@ -19,7 +19,7 @@ from stream.metrics import Beat
 from stream.outlet import Outlet
 from stream.results import Update
 from stream.ring import Moment
-from stream.watch import Stopped, Watch
+from stream.watching import Stopped, Watch
 
 # At most ten answers and ten searches a second: more cannot be seen.
 EVERY_S, DETECT_EVERY_S = 0.1, 0.1

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.types import Boxes, Frame
+from detector.types import Boxes, Frame, iou
 from stream.delay import DelayLine
 from stream.handoff import Closed, Handoff
 from stream.results import KeyFrameResult, Update
 from stream.ring import Moment
-from stream.watch import SAME_PERSON_IOU, Stopped, Watch, iou
+from stream.watching import SAME_PERSON_IOU, Stopped, Watch
 
 EVERY_S, DETECT_EVERY_S = 1.0, 0.2
 # A picture waits for the key frame after it only if that is this close; with rare key frames it would wait long.
@@ -178,7 +178,7 @@ def adopt_ids(boxes: Boxes, later: Boxes) -> Boxes:
     ids = boxes.track_id.copy()
     for i in np.flatnonzero(ids < 0):
         candidates = [j for j, t in enumerate(later.track_id) if t >= 0 and t not in ids]
-        overlaps = [iou(boxes.xyxy[i], later.xyxy[j]) for j in candidates]
-        if overlaps and max(overlaps) >= SAME_PERSON_IOU:
+        overlaps = iou(boxes.xyxy[i : i + 1], later.xyxy[candidates])[0]
+        if candidates and overlaps.max() >= SAME_PERSON_IOU:
             ids[i] = later.track_id[candidates[int(np.argmax(overlaps))]]
     return boxes.with_tracks(ids)

@@ -23,7 +23,7 @@ from stream.offline import OfflineRun
 from stream.results import Status, Update
 from stream.session import Session
 from stream.sources import Source
-from stream.watch import Options, Tracker, Watch
+from stream.watching import Options, Tracker, Watch
 
 __all__ = ["Options", "Pipeline"]
 

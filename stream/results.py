@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from detector.errors import UserError
 from detector.labels import LabelMap
 from detector.types import Boxes, Detections, Frame
 from detector.weights.records import ActionModel
+
+if TYPE_CHECKING:
+    import supervision
 
 SCHEMA = 1
 
@@ -50,9 +53,38 @@ class Timings:
     detect_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredAction:
+    """An action and its score, 0 to 1; `id` and `name` are the label file's."""
+
+    id: int
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One person of an answer in plain Python.
+
+    Attributes:
+        track_id: the same number as long as the person is followed; -1 without a track.
+        box: (x1, y1, x2, y2) in pixels of the key frame.
+        score: the detector's confidence, 0 to 1.
+        actions: those over their threshold, best first; may be empty.
+    """
+
+    track_id: int
+    box: tuple[float, float, float, float]
+    score: float
+    actions: tuple[ScoredAction, ...]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class KeyFrameResult:
     """Who is in a key frame and what each of them does.
+
+    `people()` gives it in plain Python, `to_dict()` as the JSON lines have it, `to_rows()` for a data frame,
+    `to_supervision()` for the annotators and zones of that package.
 
     Attributes:
         source: what was watched, without credentials.
@@ -79,6 +111,71 @@ class KeyFrameResult:
     timings: Timings = field(default_factory=Timings)
     drops: Drops = field(default_factory=Drops)
     captured_utc: float | None = None
+
+    def people(self, thresholds: np.ndarray | None = None) -> tuple[Person, ...]:
+        """The people with their actions over (A,) `thresholds`, best first; the labels' own thresholds unless given."""
+        limits = self.model.labels.default_thresholds() if thresholds is None else thresholds
+        boxes, labels = self.detections.boxes, self.model.labels
+        return tuple(
+            Person(
+                int(boxes.track_id[i]), tuple(boxes.xyxy[i].tolist()), float(boxes.score[i]),
+                tuple(
+                    ScoredAction(labels[j].id, labels[j].name, float(scores[j])) for j in shown_actions(scores, limits)
+                ),
+            )
+            for i, scores in enumerate(self.detections.action_scores)
+        )
+
+    def to_dict(self, thresholds: np.ndarray | None = None, all_scores: bool = False) -> dict[str, Any]:
+        """The answer as a JSON line has it, schema 1: see `result_to_json`."""
+        limits = self.model.labels.default_thresholds() if thresholds is None else thresholds
+        return result_to_json(self, limits, all_scores)
+
+    def to_rows(self, thresholds: np.ndarray | None = None, all_scores: bool = False) -> list[dict[str, Any]]:
+        """Flat rows, one for each person and action over its threshold, as `pandas.DataFrame(rows)` takes them.
+
+        A person without any such action has one row, whose action is None; with `all_scores` every action has one.
+        """
+        limits = np.full(len(self.model.labels), -np.inf) if all_scores else thresholds
+        rows = []
+        for person in self.people(limits):
+            x1, y1, x2, y2 = person.box
+            start = {
+                "source": self.source, "time_s": self.time_s, "frame": self.frame_index, "track_id": person.track_id,
+                "x1": x1, "y1": y1, "x2": x2, "y2": y2, "person_score": person.score,
+            }
+            rows += [
+                {**start, "action_id": a.id, "action": a.name, "action_score": a.score} for a in person.actions
+            ] or [{**start, "action_id": None, "action": None, "action_score": None}]
+        return rows
+
+    def to_supervision(self, thresholds: np.ndarray | None = None) -> supervision.Detections:
+        """The people as `supervision.Detections`.
+
+        Returns:
+            `xyxy` (N, 4), `confidence` (N,) of the person detector, `tracker_id` (N,), -1 without a track;
+            `class_id` (N,) of the best action over its threshold, -1 where there is none; `data["class_name"]` (N,)
+            its short name, `person` where there is none; `data["action_scores"]` (N, A) all scores.
+        """
+        from detector.to_supervision import supervision_detections
+
+        best = [person.actions[:1] for person in self.people(thresholds)]
+        labels = self.model.labels
+        names = [labels[labels.column_of_id[b[0].id]].short_name if b else "person" for b in best]
+        return supervision_detections(
+            self.detections.boxes, np.array([b[0].id if b else -1 for b in best], int),
+            tracker_id=self.detections.boxes.track_id,
+            data={"class_name": np.array(names, str), "action_scores": self.detections.action_scores},
+        )
+
+    def __repr__(self) -> str:
+        people = [f"#{p.track_id} {p.actions[0].name} {p.actions[0].score:.2f}" for p in self.people() if p.actions]
+        n, a = self.detections.action_scores.shape
+        more = f", {len(people) - 3} more" if len(people) > 3 else ""
+        return (
+            f"KeyFrameResult({self.source} at {self.time_s:.3f} s: boxes ({n}, 4), scores ({n}, {a})"
+            f"{''.join(f', {p}' for p in people[:3])}{more})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +235,13 @@ class Update:
     model: ActionModel
     results: tuple[KeyFrameResult, ...] = ()
     untrained: bool = False
+
+    def __repr__(self) -> str:
+        n, a = self.scores.shape
+        return (
+            f"Update({self.frame!r} for {self.time_s:.3f} s: boxes ({n}, 4), scores ({n}, {a}), "
+            f"{len(self.results)} new answers)"
+        )
 
 
 def shown_actions(scores: np.ndarray, thresholds: np.ndarray) -> list[int]:
@@ -216,15 +320,25 @@ def thresholds_for(labels: LabelMap, settings: tuple[str, ...] = ()) -> np.ndarr
     """
     limits = labels.default_thresholds().copy()
     for setting in settings:
-        name, _, number = setting.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            value = float("nan")
-        if not 0 <= value <= 1:
-            raise UserError(f"--threshold {setting}: expected a number from 0 to 1, or ACTION=NUMBER (walk=0.6)")
-        if "=" in setting:
+        name, value = check_threshold(setting)
+        if name:
             limits[labels.find(name)] = value
         else:
             limits[:] = value
     return limits
+
+
+def check_threshold(setting: str) -> tuple[str, float]:
+    """Split `"walk=0.6"` into name and number; the name of `"0.6"` is "". Whether there is such an action is not asked.
+
+    Raises:
+        UserError: no number from 0 to 1, or nothing before the `=`.
+    """
+    name, equals, number = setting.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1 or (equals and not name.strip()):
+        raise UserError(f"--threshold {setting}: expected a number from 0 to 1, or ACTION=NUMBER (walk=0.6)")
+    return name, value

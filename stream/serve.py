@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 
 DESCRIPTION = """\
@@ -12,18 +12,16 @@ Watch the cameras that a file describes, share one detector and one network amon
 them, and tell their state at http://127.0.0.1:8089. The file is read again when it
 changes (or on SIGHUP); cameras that did not change go on without a gap."""
 EPILOG = """\
-python -m stream.serve --example > cameras.yaml
-python -m stream.serve cameras.yaml --check
-python -m stream.serve cameras.yaml
-python -m stream.serve cameras.yaml --status"""
+%(prog)s --example > cameras.yaml
+%(prog)s cameras.yaml --check
+%(prog)s cameras.yaml
+%(prog)s cameras.yaml --status"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m stream.serve") -> CommandLine:
     """The command's options."""
-    cli = argparse.ArgumentParser(
-        "python -m stream.serve", description=DESCRIPTION, epilog=EPILOG, usage="%(prog)s [FILE] [options]",
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=80),
-        allow_abbrev=False,
+    cli = CommandLine(
+        prog, description=DESCRIPTION, epilog=EPILOG, usage="%(prog)s [FILE] [options]", width=80,
     )
     cli.add_argument("file", nargs="?", metavar="FILE", help="the cameras' file (YAML)")
     what = cli.add_mutually_exclusive_group()
@@ -37,11 +35,14 @@ def parser() -> argparse.ArgumentParser:
     return cli
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m stream.serve") -> int:
     """Run the command."""
+    import cv2
+
+    from engine_build.memory import give_large_blocks_back_at_once
     from stream.service.needs import require_serve
 
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     if args.seconds is not None and not args.seconds > 0:
         raise UserError(f"--seconds {args.seconds:g}: expected a number of seconds above 0")
     if args.once and not args.status:
@@ -59,19 +60,11 @@ def main(argv: list[str] | None = None) -> int:
         return commands.check(args.file)
     if args.status:
         return commands.status(args.file, args.once)
+    # Pictures are small work; more threads of OpenCV's would only stand in the network's way.
+    cv2.setNumThreads(1)
+    give_large_blocks_back_at_once()
     return commands.serve(args.file, as_json=args.log_json, seconds=args.seconds)
 
 
-def command() -> int:
-    """Entry point."""
-    import cv2
-
-    from engine_build.memory import give_large_blocks_back_at_once
-
-    cv2.setNumThreads(1)
-    give_large_blocks_back_at_once()
-    return run_command(main)
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(run_command(main))

@@ -32,6 +32,7 @@ from detector.weights.records import ActionModel
 from engine_build.engine import Engine
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
+from stream.session_options import check_name
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -346,8 +347,8 @@ def open_session(
     from engine_build.build import Precision, Target, build_engine, is_built
     from engine_build.person import accelerate
 
-    _check_name("--engine", engine, get_args(Target))
-    _check_name("--precision", precision, get_args(Precision))
+    check_name("--engine", engine, get_args(Target))
+    check_name("--precision", precision, get_args(Precision))
     record, path = resolve_action_model(model, allow_untrained=untrained)
     network = load_action_model(record, path)
     chosen: dict[str, Any] = {"target": engine, "precision": precision}
@@ -420,8 +421,3 @@ def _build_only() -> None:
         record, load_action_model(record, path), size_hw=tuple(size_hw), target=engine, precision=precision,
         report=lambda line: print(line, flush=True),
     ).close()
-
-
-def _check_name(flag: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise UserError(f"{flag} {name}: unknown, expected one of {', '.join(known)}")

@@ -84,12 +84,19 @@ class Stats:
         """One line for people."""
         f = self.report()
         if live:
-            return (
-                f"drawn {f['frames_drawn']} of {f['frames_drawn'] + f['frames_dropped']} frames "
-                f"({f['frames_drawn_percent']:.1f} %) at {f['drawn_fps']:.1f} fps; {f['key_frames']} key frames, "
-                f"{f['clips_per_s']:.2f} clips/s; labels {f['label_delay_s_p50']:.2f} s behind (p95 "
-                f"{f['label_delay_s_p95']:.2f} s)"
-            )
+            parts = []
+            if f["frames_drawn"]:
+                parts.append(
+                    f"drawn {f['frames_drawn']} of {f['frames_drawn'] + f['frames_dropped']} frames "
+                    f"({f['frames_drawn_percent']:.1f} %) at {f['drawn_fps']:.1f} fps"
+                )
+            answers = f"{f['key_frames'] or 'no'} key frames"
+            if f["key_frames"]:
+                answers += (
+                    f", {f['clips_per_s']:.2f} clips/s; labels {f['label_delay_s_p50']:.2f} s behind (p95 "
+                    f"{f['label_delay_s_p95']:.2f} s)"
+                )
+            return "; ".join([*parts, answers])
         rate = f" in {f['seconds']:.1f} s" if f["seconds"] else ""
         frames = f"{f['frames_drawn']} frames and " if f["frames_drawn"] else ""
         return f"{frames}{f['key_frames']} key frames{rate}"

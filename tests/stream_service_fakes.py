@@ -91,7 +91,7 @@ class House:
         """A camera that runs; each time its source is opened a new `FakeCamera` is appended to `sources[name]`."""
         self.sources.setdefault(name, [])
 
-        def open_source(_: Settings) -> FakeCamera:
+        def open_source(_: Settings, keys_only: Callable[[], bool]) -> FakeCamera:
             self.sources[name].append(FakeCamera())
             return self.sources[name][-1]
 

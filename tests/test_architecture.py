@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -116,8 +117,9 @@ def test_a_circle_is_seen():
 
 # Rooms of `detector` from the ground up: an import points to a lower floor or stays on its own.
 FLOORS = (
-    ("errors", "files", "types", "labels", "sampling", "device"), ("views", "tracking"), ("slowfast",), ("weights",),
-    ("person", "data", "rendering"), ("evaluation",), ("training",), ("bundled",),
+    ("errors", "doors", "command_line", "files", "types", "labels", "sampling", "device"),
+    ("views", "to_supervision", "tracking"), ("slowfast",), ("weights",), ("person", "data", "rendering"),
+    ("evaluation",), ("training",), ("bundled",),
 )
 
 
@@ -170,3 +172,23 @@ def test_openvino_has_one_core_for_the_process():
     """Two of them can leave a thread's signal stack in freed memory: see detector/device.py."""
     made = [p for _, p in ALL_FILES if ".Core()" in p.read_text(encoding="utf-8")]
     assert [p.name for p in made] == ["device.py"]
+
+
+DOORS = ("detector", "detector.person", "detector.slowfast", "engine_build", "stream", "stream.outputs",
+         "stream.picture", "stream.sources")
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_every_public_name_of_a_door_is_there(package):
+    door = importlib.import_module(package)
+    assert door.__all__ == sorted(door.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert all(getattr(door, name) is not None for name in door.__all__)
+    assert not hasattr(door, "nonsense")
+
+
+def test_doors_of_the_four_packages_load_nothing_heavy():
+    code = (
+        "import sys, detector, engine_build, stream, stream.outputs, stream.picture, demo; "
+        "sys.exit(bool({'torch', 'numpy', 'cv2', 'av', 'openvino'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -64,6 +65,28 @@ def test_a_port_in_use_is_told_with_another_to_try():
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"try --port {port + 1}"):
             listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["wrong.invalid", "192.0.2.1"])
+def test_a_wrong_host_is_answered_with_hosts_not_with_a_port(host):
+    with pytest.raises(UserError) as error:
+        listen(host, 7860)
+    assert "--host 127.0.0.1 (for it alone) or --host 0.0.0.0" in str(error.value)
+    assert "--port 7861" not in str(error.value)
+
+
+@pytest.mark.parametrize(("number", "port", "says"), [
+    (errno.EACCES, 80, "ports below 1024"), (errno.EADDRINUSE, 7860, "try --port 7861"),
+    (errno.EADDRINUSE, 65535, "try --port 7860"),
+])
+def test_what_is_advised_fits_what_went_wrong(monkeypatch, number, port, says):
+    class Refused(socket.socket):
+        def bind(self, address):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    with pytest.raises(UserError, match=says):
+        listen("127.0.0.1", port)
 
 
 def test_the_link_names_what_to_open():

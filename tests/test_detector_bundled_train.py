@@ -9,6 +9,8 @@ import torch
 pytest.importorskip("numba")
 pytest.importorskip("pybullet_data")
 
+from detector.bundled import average as bundled_average
+from detector.bundled import train as bundled
 from detector.bundled.train import (
     SharedFrames,
     StillsToo,
@@ -17,11 +19,10 @@ from detector.bundled.train import (
     pose_and_hands_loss,
     score_clips,
 )
-from detector.data import render_shards
 from detector.errors import run_command
+from detector.rendering import shards as render_shards
 from detector.rendering.shards import RenderedClips, load_shards, write_shard
 from detector.rendering.tubes import NAMES, POSES, TubeRecipe
-from detector.training import bundled, bundled_average
 
 
 @pytest.fixture

@@ -229,5 +229,5 @@ def test_the_command_prints_a_table_and_writes_json_and_plots(tmp_path):
     assert (tmp_path / "plots/precision_recall.png").stat().st_size > 5000
     done = subprocess.run([*command[:7], "nowhere.csv"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: nowhere.csv: cannot be read")
+    assert done.stderr.startswith("error: --predictions nowhere.csv: no such file")
     assert len(done.stderr.splitlines()) == 1

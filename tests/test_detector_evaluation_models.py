@@ -153,7 +153,7 @@ def test_scales_and_mirror_images_are_averaged(folder, tmp_path, monkeypatch):
 def test_wrong_models_and_lists_are_one_line(folder, monkeypatch, capsys):
     for arguments, said in (
         (("kinetics", "--data", folder, "--weights", folder / "boxes.pt"), "scores people in boxes"),
-        (("kinetics", "--data", folder / "gone", "--weights", folder / "videos.pt"), "cannot be read"),
+        (("kinetics", "--data", folder / "gone", "--weights", folder / "videos.pt"), "gone: no such file or folder"),
         (("charades", "--data", folder, "--list", folder / "val.csv", "--weights", folder / "videos.pt"), "expected '"),
         (("boxes", "--data", folder / "my.csv", "--weights", "nothing"), "model 'nothing': unknown"),
         (("boxes", "--data", folder / "my.csv", "--weights", folder / "boxes.pt", "--scales", 8), "at least 32 pixels"),

@@ -98,7 +98,7 @@ def test_no_style_that_is_kept_for_validation_comes_in_by_this_door():
 
 
 def test_cameras_go_along_with_runners(monkeypatch):
-    from detector.data import render_tubes
+    from detector.rendering import tubes as render_tubes
 
     asked = []
     ahead = render_tubes._camera_ahead

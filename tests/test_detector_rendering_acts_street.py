@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("pybullet_data")
 
-from detector.data import render_tubes
+from detector.rendering import tubes as render_tubes
 from detector.rendering.acts.moving import act_walk
 from detector.rendering.acts.street import act_stand_step, act_walk_bend, act_walk_stroll, beside
 from detector.rendering.body import COLUMN

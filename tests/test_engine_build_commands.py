@@ -38,6 +38,25 @@ def test_the_benchmark_refuses_before_it_works(arguments):
         commands.main(["bench", *arguments])
 
 
+def test_engines_have_one_option_name_and_the_former_one_works():
+    assert commands.build_parser().parse_args(["--engine", "torch"]).engine == "torch"
+    assert commands.build_parser().parse_args(["--target", "torch"]).engine == "torch"
+    assert commands.build_parser().parse_args(["--weights", "x.pt"]).model == "x.pt"
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["slowfast_8x8_r50"], r"slowfast_8x8_r50: unknown here; perhaps bench, or --model slowfast_8x8_r50\?"),
+    (["--tagret", "torch"], "--tagret: unknown option"), (["--engien", "torch"], r"perhaps --engine\?"),
+    (["--calibrate", "nope.mp4"], "--calibrate nope.mp4: no such file"), (["--model", "nope"], "model 'nope': unknown"),
+    (["--engine", "torch", "--precision", "int8"], "--precision: got 'int8', expected auto or one of fp32, bf16"),
+    (["bench", "--calibrate", "nope.mp4"], "--calibrate nope.mp4: no such file"),
+])
+def test_mistakes_are_told_before_anything_is_built(monkeypatch, arguments, says):
+    monkeypatch.setattr(commands, "_model", lambda options: pytest.fail("weights were read"))
+    with pytest.raises(UserError, match=says):
+        commands.main(arguments)
+
+
 @pytest.fixture
 def video(tmp_path):
     """60 frames of 160x120 at 30 fps; the picture's brightness is the frame's number times four."""

@@ -39,7 +39,7 @@ def test_without_a_gpu_its_targets_are_refused_in_one_line(monkeypatch, target):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="needs an NVIDIA GPU") as caught:
         targets.choose_target(target)
-    assert "--target openvino" in str(caught.value)
+    assert "--engine openvino" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ from stream_fakes import Clock, FakeDetector, FakeEngine, FakeTracker, ListSourc
 from detector.types import Boxes
 from stream.pipeline import Options, Pipeline
 from stream.sources import PushSource
-from stream.watch import Watch, with_newcomers
+from stream.watching import Watch, with_newcomers
 
 BOUND_S = 20
 

@@ -50,7 +50,7 @@ class Running:
         self.loop.start()
         self.client = httpx.Client(base_url=self.api.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20)
 
-    def open(self, settings):
+    def open(self, settings, keys_only):
         return self.sources.setdefault(settings.watched, FakeCamera())
 
     def feed(self, until, *names):

@@ -9,7 +9,9 @@ import pytest
 
 pytest.importorskip("pydantic")
 pytest.importorskip("prometheus_client")
-yaml = pytest.importorskip("ruamel.yaml")
+pytest.importorskip("ruamel.yaml")
+
+from ruamel import yaml
 
 from stream.service.counts import Numbers
 from stream.service.metrics import Metrics

@@ -11,9 +11,10 @@ import pytest
 from conftest import number_of, numbered_picture
 
 from detector.errors import UserError
-from stream import cameras
+from stream.sources import network
 from stream.sources.decode import ConnectionLost
-from stream.sources.network import Backoff, LiveCamera, LiveClock, open_network
+from stream.sources.network import open_network
+from stream.sources.reconnect import Backoff, LiveCamera, LiveClock
 
 
 class MjpegServer:
@@ -118,7 +119,7 @@ def test_credentials_reach_the_camera_and_nothing_else():
 
 
 def test_a_silent_camera_is_given_up_and_connected_again(monkeypatch):
-    monkeypatch.setattr(cameras, "READ_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(network, "READ_TIMEOUT_S", 0.4)
     waits = Waits()
     with MjpegServer([6, 6], silent=True) as server:
         camera = open_network(server.url, wait=waits)
@@ -131,7 +132,7 @@ def test_a_silent_camera_is_given_up_and_connected_again(monkeypatch):
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
 def test_a_server_that_never_answers_is_one_line(monkeypatch, scheme):
-    monkeypatch.setattr(cameras, "OPEN_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(network, "OPEN_TIMEOUT_S", 0.4)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()

@@ -10,9 +10,10 @@ from stream_fakes import FakeTracker, fake_session
 from stream_rtsp import RtspCamera
 
 from detector.errors import UserError
-from stream import cameras
 from stream.pipeline import Pipeline
-from stream.sources.network import Backoff, open_network
+from stream.sources import network
+from stream.sources.network import open_network
+from stream.sources.reconnect import Backoff
 
 
 def quick(event, seconds):
@@ -52,7 +53,7 @@ def test_a_lost_rtsp_camera_is_connected_again():
 
 
 def test_a_silent_rtsp_camera_is_connected_again(monkeypatch):
-    monkeypatch.setattr(cameras, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(network, "READ_TIMEOUT_S", 1.0)
     with RtspCamera(pictures=30, silent=True) as server:
         camera = open_network(server.url, wait=quick)
         frames = list(islice(camera, 34))
@@ -68,7 +69,7 @@ def test_a_wrong_rtsp_password_is_one_line():
 
 
 def test_the_picture_says_that_the_camera_is_offline_and_then_goes_on(monkeypatch):
-    monkeypatch.setattr(cameras, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(network, "READ_TIMEOUT_S", 1.0)
     session, _, _ = fake_session()
     seen = []
     with RtspCamera(pictures=30, silent=True) as server, session:

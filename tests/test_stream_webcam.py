@@ -80,7 +80,7 @@ def test_without_a_camera_the_bundled_clip_plays(command, monkeypatch, write_vid
     def no_camera(spec):
         raise UserError(f"camera {spec}: not there")
 
-    monkeypatch.setattr("stream.sources.network.open_camera", no_camera)
+    monkeypatch.setattr("stream.sources.open_camera", no_camera)
     assert command() == 0
     said = capsys.readouterr().err
     assert said.count("no camera") >= 1
@@ -143,12 +143,110 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, capsys, words):
 @pytest.mark.parametrize("words", [
     ["--threshold", "swimming=0.5"], ["--threshold", "2"], ["--output", "o.avi"], ["--output", "{source}"],
 ])
-def test_mistakes_about_outputs_and_thresholds(command, write_video, capsys, words):
+def test_mistakes_about_outputs_and_thresholds(command, write_video, capsys, monkeypatch, words):
+    of_three_actions(monkeypatch)
     video = write_video()
     size = video.stat().st_size
     assert command("--source", video, *(word.format(source=video) for word in words)) == 2
     assert capsys.readouterr().err.count("error:") == 1
     assert video.stat().st_size == size
+
+
+def test_a_source_needs_no_option(command, write_video):
+    assert command(write_video(frames=12), "--jsonl", "o.jsonl") == 0
+    assert len(lines_of("o.jsonl")) == 2
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["a.mp4", "--source", "b.mp4"], "a.mp4: got two sources, b.mp4 is the other"),
+    (["a.mp4", "b.mp4"], "b.mp4: one word too many"),
+    (["--treshold", "1"], "--treshold: unknown option; perhaps --threshold?"),
+    (["--output", "new/deep/o.mp4"], "--output: there is no folder new to make deep in"),
+    (["--output", "o.avi"], "--output o.avi: got a name ending in '.avi', expected .mp4, .m4v or .mov"),
+    (["--jsonl", "."], "--jsonl .: is a folder"),
+    (["--threshold", "=0.5"], "--threshold =0.5: expected a number"),
+    (["--threshold", "walk=2"], "--threshold walk=2: expected a number"),
+    (["--engine", "tensort"], "torch_cuda, tensorrt or tensorrt_rtx; perhaps tensorrt?"),
+    (["--engine", "openvino", "--precision", "fp16"], "expected auto, fp32, bf16 or int8"),
+    (["--model", "slowfast_8x8_r5"], "perhaps slowfast_8x8_r50"),
+    (["--detector", "ssdlight"], "perhaps ssdlite?"),
+    (["--device", "gpu"], "--device gpu: unknown, expected auto, cpu, cuda or cuda:N"),
+])
+def test_mistakes_come_before_the_source_and_the_models(command, capsys, monkeypatch, words, says):
+    monkeypatch.setattr(webcam, "open_source", lambda *a, **k: pytest.fail("a source was opened"))
+    monkeypatch.setattr(webcam, "open_session", lambda *a, **k: pytest.fail("a session was opened"))
+    assert command(*words) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert len(said.splitlines()) == 1
+    assert not list(Path().iterdir()), "nothing was made"
+
+
+def of_three_actions(monkeypatch, **changes):
+    from stream_fakes import tiny_model
+
+    model = tiny_model(**changes)
+    monkeypatch.setattr("detector.weights.choose.resolve_action_model", lambda *a, **k: (model, None))
+
+
+def test_an_unknown_action_names_the_model_s_own_nearest_first(command, capsys, monkeypatch):
+    of_three_actions(monkeypatch)
+    monkeypatch.setattr(webcam, "open_source", lambda *a, **k: pytest.fail("a source was opened"))
+    assert command("--threshold", "wlak=0.5") == 2
+    assert "action 'wlak': not one of the 3 actions of three; expected walk, sit or stand" in capsys.readouterr().err
+
+
+def test_actions_are_listed_with_their_thresholds_and_what_is_proven(command, capsys, monkeypatch):
+    of_three_actions(monkeypatch, works_on_real_video=("walk",))
+    assert command("--list-actions", "--threshold", "stand=0.55") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "3 actions of tiny, with the score that shows each:",
+        "  11  0.70  sit  * learnt from renders only",
+        "  12  0.55  stand  * learnt from renders only",
+        "  14  0.70  walk",
+    ]
+
+
+@pytest.mark.parametrize("part", ["detector", "engine"])
+def test_a_run_that_fails_leaves_the_files_of_an_earlier_one(command, write_video, part):
+    def boom(call):
+        raise UserError("it does not work here")
+
+    for name in ("good.mp4", "good.jsonl", "good.csv"):
+        Path(name).write_text("good")
+    command.fakes[part] = FakeDetector(boom) if part == "detector" else FakeEngine(boom)
+    video = write_video(frames=12)
+    for stem in ("good", "new"):
+        assert command(video, "--output", f"{stem}.mp4", "--jsonl", f"{stem}.jsonl", "--ava-csv", f"{stem}.csv") == 2
+    assert {p.name: p.read_text() for p in Path().glob("good.*")} == dict.fromkeys(
+        ("good.mp4", "good.jsonl", "good.csv"), "good"
+    )
+    assert not list(Path().glob("new.*"))
+
+
+def test_nothing_is_told_to_be_written_that_is_not_there(command, write_video, capsys):
+    def late(call):
+        if call == 0:
+            raise UserError("it does not work here")
+
+    command.fakes["engine"] = FakeEngine(late)
+    assert command(write_video(frames=12), "--output", "o.mp4", "--jsonl", "o.jsonl") == 2
+    assert "wrote" not in capsys.readouterr().err
+
+
+def test_a_live_run_without_pictures_tells_no_share_of_them(command, write_video, capsys):
+    assert command(write_video(frames=15), "--live", "--jsonl", "o.jsonl") == 0
+    said = capsys.readouterr().err
+    assert "0 of 0" not in said
+    assert "drawn" not in said
+    assert " key frames, " in said
+
+
+@pytest.mark.parametrize("prog", ["python -m stream.webcam", "slowfast-live", "slowfast-live watch"])
+def test_help_names_the_command_as_it_was_called(prog):
+    text = webcam.parser(prog).format_help()
+    assert text.startswith(f"usage: {prog} [SOURCE] [options]")
+    assert f"\n{prog} party.mp4 --output" in text
 
 
 def test_help_fits_a_screen():

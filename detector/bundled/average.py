@@ -8,7 +8,6 @@ then, are taken anew over training clips. The folder is what `detector.bundled.r
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from detector.bundled.train import BUNDLED_CONFIG, StillsToo, find_shards, read_weights
+from detector.command_line import CommandLine
 from detector.data.batches import ClipDataset, collate
 from detector.errors import run_command
 from detector.rendering.shards import RenderedClips, load_shards
@@ -67,7 +67,9 @@ def renew_statistics(network: nn.Module, clips: ClipDataset, count: int, seed: i
 
 def main() -> None:
     """Average runs."""
-    parser = argparse.ArgumentParser(description="Average several runs of the bundled model into one.")
+    parser = CommandLine(
+        "python -m detector.bundled.average", description="Average several runs of the bundled model into one."
+    )
     parser.add_argument("shards", type=Path, help="folder of detector.rendering.shards")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of detector.bundled.train")
     parser.add_argument("--output", type=Path, required=True, help="folder for the mean's last.pt")

@@ -9,7 +9,6 @@ Without --real the file says that nothing is known about real video. Beside the 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -27,6 +26,7 @@ from detector.bundled.train import (
     metrics_on_renders,
     score_clips,
 )
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from detector.rendering.shards import Shards, load_shards
 from detector.rendering.tubes import NAMES, POSES, TubeRecipe
@@ -113,7 +113,7 @@ def make_record(renders: dict[str, Any] | None, real: dict[str, Any] | None, pro
 
 def main() -> None:
     """Write the file and its figures."""
-    parser = argparse.ArgumentParser(description="Write the bundled model's file.")
+    parser = CommandLine("python -m detector.bundled.record", description="Write the bundled model's file.")
     parser.add_argument("shards", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)

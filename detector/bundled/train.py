@@ -11,7 +11,6 @@ command.
 
 from __future__ import annotations
 
-import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detector.command_line import CommandLine
 from detector.data.batches import ClipDataset, Item
 from detector.device import choose_device
 from detector.errors import UserError, run_command
@@ -206,7 +206,7 @@ def find_shards(folder: Path, held_out: bool) -> list[Path]:
 
 def main() -> None:
     """Train from shards."""
-    parser = argparse.ArgumentParser(description="Train the bundled model on rendered people.")
+    parser = CommandLine("python -m detector.bundled.train", description="Train the bundled model on rendered people.")
     parser.add_argument("shards", type=Path, help="folder of detector.rendering.shards")
     parser.add_argument("folder", type=Path, help="of this run: checkpoints, log, curves")
     parser.add_argument("--init", type=Path, help="start from this last.pt or model file, grown if smaller")

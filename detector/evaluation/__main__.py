@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from detector.command_line import CommandLine, check_file_to_write, check_folder_to_make, check_share
 from detector.data.ava import read_excluded, read_label_file
 from detector.data.problems import Problems
 from detector.errors import UserError, run_command
@@ -15,21 +16,21 @@ from detector.evaluation.ava import AvaResult, FrameEntries, evaluate_entries, r
 from detector.labels import LabelMap
 
 EXAMPLES = """examples:
-  python -m detector.evaluation ava --groundtruth ava_val_v2.2.csv --predictions out.csv \\
+  python -m stream.webcam film.mp4 --ava-csv out.csv
+      makes predictions for:
+  %(prog)s ava --groundtruth ava_val_v2.2.csv --predictions out.csv \\
       --exclusions ava_val_excluded_timestamps_v2.2.csv --json out.json --plots plots
-  python -m stream.webcam --source film.mp4 --ava-csv out.csv --all-scores     (makes such predictions)
-  python -m detector.evaluation kinetics --data DIR --weights NAME             (DIR holds val.csv and the videos)
-  python -m detector.evaluation charades --data DIR --weights NAME
-  python -m detector.evaluation boxes --data my.csv --weights my.pt --predictions out.csv    (makes and measures)
+  %(prog)s kinetics --data kinetics --model slowfast_8x8_r50_k400
+      kinetics/ holds val.csv and the videos
+  %(prog)s charades --data charades --model runs/charades/model.pt
+  %(prog)s boxes --data my.csv --model runs/mine/model.pt --predictions out.csv
+      makes predictions and measures them
 """
 
 
-def create_parser() -> argparse.ArgumentParser:
+def create_parser(prog: str = "python -m detector.evaluation") -> CommandLine:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m detector.evaluation", description="Measure predictions or models.", epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandLine(prog, description="Measure predictions or models.", epilog=EXAMPLES)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="ava|kinetics|charades|boxes")
     ava = kinds.add_parser("ava", help="frame mAP at IoU 0.5 of files in AVA's CSV format")
     ava.add_argument("--groundtruth", required=True, metavar="CSV", help="video,time,x1,y1,x2,y2,action,person")
@@ -58,14 +59,14 @@ def create_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", required=True, metavar="NAME", help="a model's name or file")
+def _add_model(parser: CommandLine) -> None:
+    parser.add_argument("--model", "--weights", required=True, metavar="NAME", help="a model's name or weights file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="broken rows and videos")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
 
 
-def _add_videos(parser: argparse.ArgumentParser) -> None:
+def _add_videos(parser: CommandLine) -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of the list and its videos")
     parser.add_argument("--list", type=Path, metavar="CSV", help="(default: val.csv, Charades_v1_test.csv in DIR)")
     parser.add_argument("--clips", type=int, default=10, help="along each video (default 10)")
@@ -142,9 +143,9 @@ def run_videos(args: argparse.Namespace) -> None:
     charades = args.kind == "charades"
     default = "Charades_v1_test.csv" if charades else "val.csv"
     path = args.list or args.data / default
-    model, file = resolve_action_model(args.weights)
+    model, file = resolve_action_model(args.model)
     if model.network.head != "classification":
-        raise UserError(f"--weights {args.weights}: scores people in boxes, expected a network for whole videos")
+        raise UserError(f"--model {args.model}: scores people in boxes, expected a network for whole videos")
     problems = Problems(skip=args.on_error == "skip")
     videos = (read_charades if charades else read_kinetics)(path, model.labels, args.data, problems)
     views = Views(args.clips, args.crops, combine="max" if charades else "mean")
@@ -167,7 +168,7 @@ def run_boxes(args: argparse.Namespace) -> None:
     from detector.evaluation.validation import BoxValidation, score_items
     from detector.weights.choose import load_action_model, resolve_action_model
 
-    model, file = resolve_action_model(args.weights)
+    model, file = resolve_action_model(args.model)
     problems = Problems(skip=args.on_error == "skip")
     samples = read_samples(args.data, model.labels, sources_beside(args.data), problems)
     clips = BoxClips(check_sources(samples, problems), model.sampling, model.view, skip_broken=problems.skip)
@@ -216,9 +217,39 @@ def format_table(result: AvaResult) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def check_arguments(args: argparse.Namespace) -> None:
+    """Find mistakes before anything is read.
+
+    Raises:
+        UserError: files that are not there, numbers out of range, results that cannot be written.
+    """
+    from detector.weights.choose import check_model_name
+
+    for name in ("data", "list", "groundtruth", "exclusions", *(["predictions"] if args.kind == "ava" else [])):
+        path = getattr(args, name, None)
+        if path is not None and not Path(path).exists():
+            raise UserError(f"--{name} {path}: no such file{' or folder' if name == 'data' else ''}")
+    if args.kind == "ava":
+        check_share("--iou", args.iou)
+        if args.max_per_frame < 0 or not args.time_tolerance >= 0:
+            raise UserError("--max-per-frame and --time-tolerance: expected no negative number")
+        if args.plots is not None:
+            check_folder_to_make("--plots", args.plots)
+    else:
+        check_model_name(args.model)
+        if args.kind == "boxes":
+            check_file_to_write("--predictions", args.predictions)
+            if min(args.scales, default=32) < 32:
+                raise UserError(f"--scales {min(args.scales)}: expected at least 32 pixels")
+        elif min(args.clips, args.crops) < 1:
+            raise UserError("--clips and --crops: expected at least 1 each")
+    check_file_to_write("--json", args.json)
+
+
+def main(argv: list[str] | None = None, prog: str = "python -m detector.evaluation") -> None:
     """Entry point."""
-    args = create_parser().parse_args()
+    args = create_parser(prog).parse_args(argv)
+    check_arguments(args)
     {"ava": run_ava, "kinetics": run_videos, "charades": run_videos, "boxes": run_boxes}[args.kind](args)
 
 

@@ -8,7 +8,6 @@ The labels are a CSV with the columns `frame` (counted from 1), `track_id`, `lef
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from detector.person import PersonDetector
 from detector.tracking import Tracker
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     from detector.person.select import create_person_detector
 
-    parser = argparse.ArgumentParser(prog="python -m detector.evaluation.people", description=__doc__.splitlines()[0])
+    parser = CommandLine("python -m detector.evaluation.people", description=__doc__.splitlines()[0])
     parser.add_argument("video", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("--detector", default="auto", help="as in `python -m detector.weights list` (auto)")

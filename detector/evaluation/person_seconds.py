@@ -10,7 +10,6 @@ the highest score among poses there. A missed person is wrong. Only poses that t
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Collection
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from detector.labels import load_labels
 from detector.types import iou
@@ -98,7 +98,10 @@ def count_person_seconds(labels: Path, scores: Path) -> PersonSeconds:
 
 def main() -> None:
     """Print the counts."""
-    parser = argparse.ArgumentParser(description="Share of labelled person-seconds that a run got right.")
+    parser = CommandLine(
+        "python -m detector.evaluation.person_seconds",
+        description="Share of labelled person-seconds that a run got right.",
+    )
     parser.add_argument("labels", type=Path)
     parser.add_argument("scores", type=Path)
     args = parser.parse_args()

@@ -8,11 +8,11 @@ boxes of the person detector. The videos are for measuring only and are no part 
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
 
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from detector.evaluation.labelled_clips import DetectedPeople, labelled_clips, print_table
 from detector.evaluation.walk_against_stand import walk_against_stand, walk_against_stand_streamed
@@ -22,9 +22,11 @@ from detector.weights.choose import load_action_model, resolve_action_model
 
 def main() -> None:
     """Run all proofs and print tables."""
-    parser = argparse.ArgumentParser(description="Measure an action model on real, labelled video.")
+    parser = CommandLine(
+        "python -m detector.evaluation.real_video", description="Measure an action model on real, labelled video."
+    )
     parser.add_argument("--media", type=Path, required=True, help="folder with vtest.avi, vtest_labels.csv, actions/")
-    parser.add_argument("--weights", default="auto")
+    parser.add_argument("--model", "--weights", default="auto", metavar="M", help="a name or a weights file")
     parser.add_argument("--cache", type=Path, help="folder that keeps the person detector's boxes")
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--streamed", type=Path, help="vtest's scores of stream.webcam --every 1 --ava-csv, too")
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--whole-frame", type=int, metavar="PX",
                         help="show a tube network the whole frame at this short side instead, with RoIAlign")
     args = parser.parse_args()
-    model, path = resolve_action_model(args.weights)
+    model, path = resolve_action_model(args.model)
     if args.whole_frame:
         model = replace(model, view=FrameView(args.whole_frame))
     network = load_action_model(model, path)

@@ -8,6 +8,8 @@ import numpy as np
 
 from detector.types import Boxes
 
+__all__ = ["PersonDetector"]
+
 
 class PersonDetector(Protocol):
     """Finds people in one picture.

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from detector.device import pick_device
-from detector.errors import UserError
+from detector.errors import UserError, perhaps
 from detector.person import PersonDetector
 from detector.weights.records import DetectorModel
 from detector.weights.zoo import AUTO_DETECTOR, DETECTOR_MODELS, POSENET
@@ -37,13 +37,11 @@ def create_person_detector(
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"person threshold: got {threshold}, expected 0 to 1")
+    check_detector_name(name)
     chosen_device = pick_device(device)
-    if name not in ("auto", *DETECTOR_MODELS) and (Path(name).suffix or Path(name).exists()):
+    if name not in ("auto", *DETECTOR_MODELS):
         return _from_file(Path(name), threshold, chosen_device)
     if name != "auto":
-        if name not in DETECTOR_MODELS:
-            known = ", ".join(DETECTOR_MODELS)
-            raise UserError(f"person detector {name!r}: unknown, expected auto, {known} or a .pth file")
         detector = _create(DETECTOR_MODELS[name], threshold, chosen_device, num_threads)
         detector.notice = f"people: {detector.name}"
         return detector
@@ -56,6 +54,20 @@ def create_person_detector(
         detector = _with_faces(detector, *paths)
     detector.notice = f"people: {detector.name}{_advice(better, bool(paths))}"
     return detector
+
+
+def check_detector_name(name: str) -> None:
+    """Refuse what is neither a detector's name nor a file, without loading anything.
+
+    Raises:
+        UserError: it is neither; the line names the nearest and all.
+    """
+    if name in ("auto", *DETECTOR_MODELS) or Path(name).is_file():
+        return
+    if Path(name).suffix or "/" in name:
+        raise UserError(f"person detector {name}: no such file")
+    known, near = ", ".join(DETECTOR_MODELS), perhaps(name, DETECTOR_MODELS)
+    raise UserError(f"person detector {name!r}: unknown, expected auto, {known} or a .pth file{near}")
 
 
 def _advice(better: bool, has_faces: bool) -> str:

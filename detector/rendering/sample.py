@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
+from detector.command_line import CommandLine
 from detector.errors import run_command
 from detector.rendering.acts.act import Act
 from detector.rendering.body import sample_body
@@ -78,7 +78,7 @@ def _act(pose: str, style: str, hands: str, rng: np.random.Generator) -> Act:
 
 def main() -> None:
     """Write the clip and its labels."""
-    parser = argparse.ArgumentParser(description="Render the sample clip.")
+    parser = CommandLine("python -m detector.rendering.sample", description="Render the sample clip.")
     parser.add_argument("output", type=Path)
     args = parser.parse_args()
     rng = np.random.default_rng(SCENE_SEED)

@@ -8,7 +8,6 @@ holds the same clips on every machine.
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detector.errors import run_command
+from detector.command_line import CommandLine
+from detector.errors import UserError, run_command
 from detector.rendering.tubes import NAMES, TubeRecipe, render_tube
 
 SHARD_CLIPS = 512
@@ -142,14 +142,19 @@ def augment(frames: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def main() -> None:
     """Write shards."""
-    parser = argparse.ArgumentParser(description="Render training clips of one person each into shards.")
+    parser = CommandLine(
+        "python -m detector.rendering.shards", description="Render training clips of one person each into shards."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", default="0:40", help="first:last (not included); %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", action="store_true", help="motions and photos kept for validation")
     args = parser.parse_args()
+    numbers = args.shards.split(":")
+    if len(numbers) != 2 or not all(n.isdigit() for n in numbers):
+        raise UserError(f"--shards: got {args.shards!r}, expected FIRST:LAST such as 0:40")
     cv2.setNumThreads(1)
-    first, last = (int(v) for v in args.shards.split(":"))
+    first, last = (int(n) for n in numbers)
     for number in range(first, last):
         path = write_shard(args.folder, number, args.seed, TubeRecipe(held_out=args.held_out))
         print(f"{path}: {SHARD_CLIPS} clips, {len(NAMES)} classes", flush=True)

@@ -9,7 +9,6 @@ development command: it needs numba.
 
 from __future__ import annotations
 
-import argparse
 import csv
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from detector.labels import load_labels
 from detector.rendering.acts.act import Act, mirrored
@@ -264,7 +264,9 @@ def write_ava_csv(path: Path, video: str, labels: list[Label]) -> None:
 
 def main() -> None:
     """Render one video and its labels."""
-    parser = argparse.ArgumentParser(description="Render a video of people, with labels in AVA's format.")
+    parser = CommandLine(
+        "python -m detector.rendering.video", description="Render a video of people, with labels in AVA's format."
+    )
     parser.add_argument("output", type=Path, help="an .mp4; the labels go beside it as .csv")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=12.0)

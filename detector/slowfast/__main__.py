@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 
+from detector.command_line import CommandLine
 from detector.errors import run_command
 from detector.slowfast.family import PaperNetwork, find_paper_network, paper_networks
 
 HEADER = ("name", "table", "T x tau", "alpha", "beta", "depth", "params M", "GFLOPs", "paper", "diff")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m detector.slowfast") -> int:
     """Run a subcommand; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m detector.slowfast", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = CommandLine(prog, description="The paper's networks with their cost, and what a weights file holds.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list|inspect")
     listing = commands.add_parser("list", help="the paper's networks: numbers, parameters, GFLOPs here and there")
     listing.add_argument("names", nargs="*", help="only these (all of them without)")
     reading = commands.add_parser("inspect", help="what network a weights file holds")

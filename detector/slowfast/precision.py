@@ -31,14 +31,15 @@ def native_bf16(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def convolve_stem(conv: nn.Conv3d, x: Tensor) -> Tensor:
+def convolve_stem(conv: nn.Module, x: Tensor) -> Tensor:
     """A stem's convolution; in fp32 where its bf16 weight gradient on a CPU would write beyond its memory.
 
     oneDNN does that on CPUs with AMX for few input channels and output channels that do not fill blocks of 16
     (torch 2.14, 3 to 24 channels: NaN at 128 and 160 px, then a crash).
     """
-    unsafe = conv.training and x.device.type == "cpu" and conv.out_channels > 16 and conv.out_channels % 16 > 0
-    if unsafe and torch.is_autocast_enabled("cpu"):
+    # Rewritten networks, which are never trained, have other layers in this place.
+    unsafe = isinstance(conv, nn.Conv3d) and conv.training and conv.out_channels > 16 and conv.out_channels % 16 > 0
+    if unsafe and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
             return conv(x.float())
     return conv(x)

@@ -7,27 +7,25 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detector.data.box_clips import BoxClips
-from detector.data.problems import Problems
-from detector.data.video_clips import VideoClips
-from detector.device import choose_device
+from detector.command_line import CommandLine, check_folder_to_make, check_share
 from detector.errors import UserError, run_command
-from detector.evaluation.__main__ import format_table
-from detector.labels import LabelMap
-from detector.training.datasets import Clips, Sources, open_clips
 from detector.training.paper import PLANS, Plan, find_plan
-from detector.training.precision import without_slow_bf16
 from detector.training.recipe import Execution, Recipe
-from detector.weights.records import WeightsFile
+
+if TYPE_CHECKING:
+    from detector.labels import LabelMap
+    from detector.training.datasets import Clips, Sources
 
 EXAMPLES = """recipes:
 {recipes}
 
 examples:
-  python -m detector.training --recipe ava --data ava --init slowfast_8x8_r50_kinetics --output runs/ava
-  torchrun --nproc-per-node 8 -m detector.training --recipe ava --data ava --init … --set batch=1024
-  python -m detector.training --recipe finetune --data my.csv --init auto --output runs/mine
+  %(prog)s --recipe finetune --data my.csv --output runs/mine
+  %(prog)s --recipe ava --data ava --init slowfast_8x8_r50_k400 --output runs/ava
+  torchrun --nproc-per-node 8 -m detector.training --recipe ava --data ava \\
+      --init slowfast_8x8_r50_k400 --set batch=1024
   python -m stream.webcam --weights runs/mine/model.pt
 
 A CSV of your own has a row for each action of each person: video,seconds,x1,y1,x2,y2,action (corners as shares of the
@@ -36,30 +34,30 @@ A run that was stopped goes on when the same command is given again.
 """
 
 
-def create_parser() -> argparse.ArgumentParser:
+def create_parser(prog: str = "python -m detector.training") -> CommandLine:
     """The command line."""
     recipes = "\n".join(f"  {name:10}{plan.about}" for name, plan in PLANS.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m detector.training", description="Train as the paper does, or on actions of your own.",
-        epilog=EXAMPLES.format(recipes=recipes), formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = CommandLine(
+        prog, description="Train as the paper does, or on actions of your own.",
+        epilog=EXAMPLES.format(recipes=recipes),
     )
     parser.add_argument("--recipe", required=True, metavar="NAME", help=", ".join(PLANS))
     parser.add_argument("--data", required=True, type=Path, metavar="PATH", help="the data set's folder, or a CSV")
     parser.add_argument("--val", type=Path, metavar="CSV", help="to validate on (default: a fifth of the videos)")
     parser.add_argument("--init", default="", metavar="WEIGHTS",
                         help="name or file to start from, or random (default: random for kinetics, auto for finetune)")
-    parser.add_argument("--network", default="slowfast_8x8_r50", metavar="NAME", help="with --init random")
+    parser.add_argument("--network", metavar="NAME", help="with --init random (default: slowfast_8x8_r50)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="of the run (default: runs/RECIPE)")
     parser.add_argument("--labels", default="", metavar="FILE", help="what action ids mean (CSV, pbtxt)")
     parser.add_argument("--proposals", type=Path, metavar="CSV", help="train on predicted boxes with IoU > 0.9 too")
     parser.add_argument("--val-boxes", type=Path, metavar="CSV", help="validate on predicted boxes, as the paper does")
-    parser.add_argument("--box-score", type=float, default=0.8, help="least score of these (default 0.8)")
+    parser.add_argument("--box-score", type=float, default=0.8, metavar="X", help="least score of these (default 0.8)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a recipe's number")
     parser.add_argument("--freeze-trunk", action="store_true", help="train the last layer only")
     parser.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="broken rows and videos")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    parser.add_argument("--workers", type=int, default=2, help="processes that load clips (default 2)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the training (default: all)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load clips (default 2)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: all)")
     parser.add_argument("--checkpoint-every", type=int, default=200, metavar="N", help="updates (default 200)")
     return parser
 
@@ -71,18 +69,47 @@ def check_arguments(args: argparse.Namespace) -> Plan:
         raise UserError(f"--data {args.data}: no such file or folder")
     if args.recipe != "finetune" and plan.kind != "person" and not args.data.is_dir():
         raise UserError(f"--data {args.data}: the {args.recipe} recipe expects the data set's folder")
+    for option, path in (("--val", args.val), ("--proposals", args.proposals), ("--val-boxes", args.val_boxes)):
+        if path is not None and not path.is_file():
+            raise UserError(f"{option} {path}: no such file")
+    if args.output is not None:
+        if args.output.exists() and not args.output.is_dir():
+            raise UserError(f"--output {args.output}: is a file, expected a folder")
+        check_folder_to_make("--output", args.output.parent)  # runs/mine may both be new, more may not
+    check_share("--box-score", args.box_score)
+    plan.recipe_for(args.set)
     if args.workers < 0 or args.threads < 0 or args.checkpoint_every < 1:
         raise UserError("--workers, --threads and --checkpoint-every: expected no negative number, and 1 or more")
     if not args.init:
         args.init = "random" if args.recipe == "kinetics" else "auto"
     if args.recipe in ("ava", "charades") and args.init == "auto":
         raise UserError(f"--recipe {args.recipe} starts from Kinetics weights: name them with --init (or say random)")
+    _check_start(args, plan)
     return plan
+
+
+def _check_start(args: argparse.Namespace, plan: Plan) -> None:
+    """What `--init` and `--network` name has to be here."""
+    from detector.weights.choose import check_model_name, find_model
+
+    if args.init == "random":
+        if args.network is not None:
+            find_model(args.network)
+    elif args.network is not None:
+        raise UserError(f"--network {args.network}: goes with --init random, got --init {args.init}")
+    elif plan.kind != "person":
+        check_model_name(args.init)
+    args.network = args.network or "slowfast_8x8_r50"
 
 
 def run_training(args: argparse.Namespace) -> int:
     """Train, validate, save."""
     plan = check_arguments(args)
+    from detector.data.problems import Problems
+    from detector.device import choose_device
+    from detector.training.datasets import Sources
+    from detector.training.precision import without_slow_bf16
+
     recipe = without_slow_bf16(plan.recipe_for(args.set), args.set, choose_device(args.device))
     if args.freeze_trunk:
         recipe = replace(recipe, frozen=("s*",), rate_factors=())
@@ -103,10 +130,14 @@ def run_training(args: argparse.Namespace) -> int:
 def _train_actions(
     args: argparse.Namespace, plan: Plan, recipe: Recipe, execution: Execution, sources: Sources, folder: Path
 ) -> int:
+    from detector.data.box_clips import BoxClips
+    from detector.evaluation.__main__ import format_table
     from detector.evaluation.validation import BoxValidation, VideoValidation
+    from detector.training.datasets import open_clips
     from detector.training.loop import train
     from detector.training.starts import start_network
     from detector.weights.model_file import save_action_model
+    from detector.weights.records import WeightsFile
 
     model, network = start_network(args.init, args.network, sources.labels(), plan, recipe.seed)
     clips = open_clips(sources, plan, model)
@@ -143,6 +174,9 @@ def _train_actions(
 
 def describe(clips: Clips, labels: LabelMap) -> None:
     """Print how much there is to learn from."""
+    from detector.data.box_clips import BoxClips
+    from detector.data.video_clips import VideoClips
+
     print(f"{len(clips.train)} clips to train on, {len(clips.validation)} to validate on, {len(labels)} classes")
     if isinstance(clips.train, BoxClips) and isinstance(clips.validation, BoxClips) and len(labels) <= 20:
         pairs = zip(labels, clips.train.column_counts(), clips.validation.column_counts())
@@ -151,9 +185,9 @@ def describe(clips: Clips, labels: LabelMap) -> None:
         raise UserError("no video to validate on")
 
 
-def main() -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m detector.training") -> int:
     """Entry point."""
-    return run_training(create_parser().parse_args())
+    return run_training(create_parser(prog).parse_args(argv))
 
 
 if __name__ == "__main__":

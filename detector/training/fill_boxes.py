@@ -6,7 +6,6 @@ moment: the largest, as the person detector sees it. Look at what it found befor
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from detector.command_line import CommandLine, check_file_to_write
 from detector.data.ava import AvaRow, read_rows
 from detector.data.problems import Problems
 from detector.data.samples import sources_beside
@@ -72,23 +72,27 @@ def largest_person(boxes: Boxes, size_hw: tuple[int, ...]) -> tuple[float, ...] 
     return tuple((boxes.xyxy[int(areas.argmax())] / np.array([w, h, w, h])).clip(0, 1).round(4).tolist())
 
 
-def main() -> None:
+def main(argv: list[str] | None = None, prog: str = "python -m detector.training.fill_boxes") -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m detector.training.fill_boxes",
-        description="Find the person in rows 'video,seconds,,,,,action' and write their boxes.",
-    )
-    parser.add_argument("csv", type=Path)
+    parser = CommandLine(prog, description="Find the person in rows 'video,seconds,,,,,action' and write their boxes.")
+    parser.add_argument("csv", type=Path, metavar="CSV", help="rows of clips; those without corners are filled in")
     parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="in the same folder as the input")
-    parser.add_argument("--person-detector", default="auto", help="as of stream.webcam (default auto)")
-    parser.add_argument("--on-error", choices=("fail", "skip"), default="fail")
-    args = parser.parse_args()
+    detector_option = parser.add_argument(
+        "--detector", default="auto", metavar="D", help="person detector: a name or a .pth file (default auto)"
+    )
+    parser.accept_former(detector_option, "--person-detector")
+    parser.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="broken rows and videos")
+    args = parser.parse_args(argv)
+    if not args.csv.is_file():
+        raise UserError(f"{args.csv}: no such file, expected a CSV")
+    check_file_to_write("--output", args.output)
     if args.output.resolve().parent != args.csv.resolve().parent:
         raise UserError("--output: expected a file in the input's folder, since video paths are relative to it")
-    from detector.person.select import create_person_detector
+    from detector.person.select import check_detector_name, create_person_detector
 
+    check_detector_name(args.detector)
     problems = Problems(skip=args.on_error == "skip")
-    detector = create_person_detector(args.person_detector)
+    detector = create_person_detector(args.detector)
     try:
         filled = fill_boxes(args.csv, detector.detect, problems)
     finally:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from detector.data.transforms import Augmentation
-from detector.errors import UserError
+from detector.errors import UserError, perhaps
 from detector.training.recipe import Recipe
 
 Kind = Literal["boxes", "videos", "person"]
@@ -118,5 +118,5 @@ def find_plan(name: str) -> Plan:
         UserError: there is none.
     """
     if name not in PLANS:
-        raise UserError(f"--recipe {name}: unknown, expected one of {', '.join(PLANS)}")
+        raise UserError(f"--recipe {name}: unknown, expected one of {', '.join(PLANS)}{perhaps(name, PLANS)}")
     return PLANS[name]

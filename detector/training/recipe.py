@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from detector.errors import UserError
-from detector.slowfast.precision import Precision
+
+if TYPE_CHECKING:
+    from detector.slowfast.precision import Precision
 
 Schedule = Literal["cosine", "steps", "plateau", "constant"]
 Norm = Literal["local", "sync", "frozen"]

@@ -8,9 +8,9 @@ Nothing is downloaded unless `fetch` was asked for. Files lie in `cache_dir()`.
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from detector.command_line import CommandLine
 from detector.device import pick_device
 from detector.errors import UserError, nearest_names, run_command
 from detector.weights.cache import cache_dir, cached_package, cached_path
@@ -19,10 +19,10 @@ from detector.weights.records import ActionModel, DetectorModel, PackagedModel
 from detector.weights.zoo import DETECTOR_MODELS, POSENET, RECOMMENDED, action_models
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m detector.weights") -> int:
     """The command line: `list` and `fetch`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m detector.weights", description="List and fetch published weights.",
+    parser = CommandLine(
+        prog, description="List and fetch published weights.",
         epilog=f"Files are kept in {cache_dir()}; set SLOWFAST_CACHE to move them.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|fetch")

@@ -71,6 +71,16 @@ def resolve_action_model(name_or_path: str = "auto", allow_untrained: bool = Fal
     return find_model(name_or_path), None  # raises: names what there is
 
 
+def check_model_name(name_or_path: str, allow_untrained: bool = False) -> None:
+    """Refuse what `resolve_action_model` would for its name alone; no file is read, nothing large imported.
+
+    Raises:
+        UserError: unknown name, no such file, or weights that are not on this machine.
+    """
+    if name_or_path not in ("auto", "bundled") and not Path(name_or_path).expanduser().is_file():
+        resolve_action_model(name_or_path, allow_untrained)
+
+
 def _best_action_model(allow_untrained: bool) -> tuple[ActionModel, Path | None]:
     names = AUTO_ACTION[pick_device("auto")]
     for model in (action_models()[name] for name in names):

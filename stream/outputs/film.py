@@ -6,7 +6,7 @@ import logging
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -110,6 +110,12 @@ class Mp4Writer:
             self._container = None
             container.close()
         _index_in_front(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _begin(self, image_hw: tuple[int, int]) -> None:
         # yuv420p halves the colour planes, so sizes must be even.

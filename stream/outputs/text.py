@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from detector.errors import UserError
 
@@ -47,3 +47,9 @@ class TextFile:
         file, self._file = self._file, None
         if file is not None and file is not sys.stdout:
             file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -30,14 +30,14 @@ def colour_of(track_id: int) -> Colour:
 
 
 def draw_update(
-    update: Update, thresholds: np.ndarray, *, actions_shown: Collection[int] | None = None, max_actions: int = 4,
-    status_line: bool = True,
+    update: Update, thresholds: np.ndarray | None = None, *, actions_shown: Collection[int] | None = None,
+    max_actions: int = 4, status_line: bool = True,
 ) -> np.ndarray:
     """Draw people, their actions, the status line and, for random weights, the watermark.
 
     Args:
         update: with a frame.
-        thresholds: (A,) as of `stream.results.thresholds_for`.
+        thresholds: (A,) as of `stream.results.thresholds_for`; the labels' own unless given.
         actions_shown: columns that may be shown; None for all.
         max_actions: lines a person.
         status_line: draw it.
@@ -50,6 +50,7 @@ def draw_update(
     """
     if update.frame is None:
         raise ValueError("update.frame: got None, expected a picture; only draw updates that have one")
+    thresholds = update.model.labels.default_thresholds() if thresholds is None else thresholds
     image = update.frame.image.copy()
     if update.untrained:
         _paint_watermark(image, UNTRAINED)

@@ -32,11 +32,13 @@ from stream.service.settings import Camera as Settings
 from stream.session import Scored, Session
 from stream.sources import Source, SourceStatus
 from stream.sources.reconnect import Backoff
-from stream.watch import Options, Tracker, Watch
+from stream.watching import Options, Tracker, Watch
 
 log = logging.getLogger(__name__)
 # Pictures further apart than this, in their own time or the clock's, have a gap between them.
 GAP_S = 2.0
+# ... and while a quiet camera's key frames alone are decoded.
+SPARSE_GAP_S = 12.0
 # A camera that went away is tried again at least this often: it shall be back soon after it can be.
 MOST_WAIT_S = 2.0
 # A camera without a picture for this long is not online.
@@ -82,7 +84,8 @@ class Camera:
 
     def __init__(
         self, name: str, settings: Settings, *, open_session: Callable[[], Session],
-        open_source: Callable[[Settings], Source], on_answer: Callable[[str, KeyFrameResult], None] = lambda *_: None,
+        open_source: Callable[[Settings, Callable[[], bool]], Source],
+        on_answer: Callable[[str, KeyFrameResult], None] = lambda *_: None,
         wake: Callable[[], None] = lambda: None, meter: Meter | None = None,
         create_tracker: Callable[[], Tracker] | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,7 +94,7 @@ class Camera:
             name: in the file.
             settings: of the file.
             open_session: gives the shared model; called in the camera's thread, may take long.
-            open_source: opens the address, live; likewise.
+            open_source: opens the address, live; likewise. Its second argument says whether key frames are enough now.
             on_answer: takes each answer; must not wait.
             wake: called when there may be something to do for this camera.
             meter: takes durations.
@@ -119,7 +122,7 @@ class Camera:
         self._last: Frame | None = None
         self._last_key_s, self._searched_from_s, self._last_id = -math.inf, math.inf, 0
         self._last_answer: KeyFrameResult | None = None
-        self._seen_s = clock()
+        self._seen_s, self._sparse = clock(), False
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
 
     # ---- from anywhere -----------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ class Camera:
     def state(self) -> tuple[State, str]:
         """How it is doing, and what to say about it."""
         silent_s = self.silent_s
-        if self._state == "online" and silent_s > SILENT_S:
+        if self._state == "online" and silent_s > (SPARSE_GAP_S if self._sparse else SILENT_S):
             return "offline", self._source_message or f"no picture for {silent_s:.0f} s"
         if self._state == "online" and self._prepared is not None and not self._prepared.done():
             return "online", "starting the action network"
@@ -321,7 +324,7 @@ class Camera:
         """Read until the source ends or the camera is stopped."""
         if self._session is None:
             self._session = self._open_session()
-        source = self._open_source(self.settings)
+        source = self._open_source(self.settings, self._keys_only)
         with self._lock:
             self._source = source
         expected = 0
@@ -340,9 +343,14 @@ class Camera:
             with self._lock:
                 self._source, self._last = None, None
 
+    def _keys_only(self) -> bool:
+        return self.settings.decode.quiet == "keys" and not self._pace.awake(self._clock())
+
     def _take(self, frame: Frame, missed: int) -> None:
         watch = self._watch
-        if watch is None or self._last is None or _gap_between(self._last, frame):
+        limit_s = SPARSE_GAP_S if self._sparse else GAP_S
+        self._sparse = self._keys_only()
+        if watch is None or self._last is None or _gap_between(self._last, frame, limit_s):
             watch = self._begin(frame)
         self._last = frame
         image = self._blackout.apply(frame.image)
@@ -403,8 +411,8 @@ class Renumbered:
         return boxes.with_tracks(np.where(boxes.track_id >= 0, boxes.track_id + self._after, -1))
 
 
-def _gap_between(last: Frame, frame: Frame) -> bool:
-    return not 0 < frame.time_s - last.time_s <= GAP_S or frame.captured_s - last.captured_s > GAP_S
+def _gap_between(last: Frame, frame: Frame, limit_s: float) -> bool:
+    return not 0 < frame.time_s - last.time_s <= limit_s or frame.captured_s - last.captured_s > limit_s
 
 
 def _rhythm(settings: Settings) -> Rhythm:

@@ -24,7 +24,8 @@ from stream.service.settings import Camera as Settings
 from stream.service.sharing import Sharing
 from stream.service.snapshot import CameraNow, Snapshot
 from stream.service.supervisor import Changes, Supervisor
-from stream.sources import Source, open_source
+from stream.sources import SAMPLE, Source, VideoFile
+from stream.sources.decode import Decoding
 from stream.sources.device import open_camera
 from stream.sources.network import open_network
 from stream.sources.reconnect import Backoff
@@ -48,7 +49,7 @@ class Service:
     def __init__(
         self, path: str | Path, *, environ: Mapping[str, str] = os.environ,
         create_sharing: Callable[[Meter], Sharing] | None = None,
-        open_camera: Callable[[Settings], Source] | None = None, secrets: Secrets | None = None,
+        open_camera: Callable[[Settings, Callable[[], bool]], Source] | None = None, secrets: Secrets | None = None,
         check: Callable[[Described], None] = check_names, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the file; nothing runs before `start`.
@@ -211,16 +212,22 @@ def _create_sharing(meter: Meter) -> Sharing:
     return Sharing(meter=meter)
 
 
-def open_watched(settings: Settings) -> Source:
+def open_watched(settings: Settings, keys_only: Callable[[], bool] = lambda: False) -> Source:
     """Open a camera's address; a file plays for ever as if it were a camera.
+
+    Args:
+        settings: of the camera.
+        keys_only: asked before each packet whether key frames are enough now.
 
     Raises:
         UserError: it cannot be opened.
     """
     spec = settings.watched.strip()
+    decoding = Decoding(settings.decode.hardware, keys_only)
     backoff = Backoff(most_s=MOST_WAIT_S)
     if spec.isdigit() or spec.startswith("/dev/"):
         return open_camera(spec, backoff=backoff)
     if "://" in spec and not spec.lower().startswith("file:"):
-        return open_network(spec, live=True, loop=True, backoff=backoff)
-    return open_source(spec, live=True, loop=True)
+        return open_network(spec, live=True, loop=True, decoding=decoding, backoff=backoff)
+    path = SAMPLE if spec == "sample" else spec.removeprefix("file://")
+    return VideoFile(path, live=True, loop=True, decoding=decoding)

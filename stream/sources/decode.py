@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -14,6 +16,7 @@ import numpy as np
 
 from detector.errors import UserError
 
+log = logging.getLogger(__name__)
 DEFAULT_FPS = 25.0
 # Two frames closer than this are a broken time base, further apart than this a jump (a spliced recording).
 MIN_GAP_S, MAX_GAP_S = 1e-3, 60.0
@@ -75,6 +78,19 @@ class MediaClock:
         self._last_pts_s = None
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How pictures are taken out of a stream.
+
+    Attributes:
+        hardware: `none`, `auto`, `vaapi` or `cuda`; where there is no such decoder, one line and software.
+        keys_only: asked before each packet; True leaves out all but key frames (nine tenths of the work and more).
+    """
+
+    hardware: str = "none"
+    keys_only: Callable[[], bool] = lambda: False
+
+
 class Video:
     """An open container: iterate it for (picture (H, W, 3) uint8 BGR, time stamp in seconds or None).
 
@@ -85,8 +101,9 @@ class Video:
         broken_packets: that were skipped so far.
     """
 
-    def __init__(self, container: Any, shown_name: str) -> None:
-        self._container, self._name = container, shown_name
+    def __init__(self, container: Any, shown_name: str, decoding: Decoding | None = None) -> None:
+        self._container, self._name, self._decoding = container, shown_name, decoding or Decoding()
+        self._needs_key = False
         self._stream = container.streams.video[0]
         self.fps = sane_fps(float(self._stream.average_rate or 0))
         self.duration_s = container.duration / 1e6 if container.duration and container.duration > 0 else None
@@ -109,7 +126,7 @@ class Video:
             except av.FFmpegError as error:
                 raise ConnectionLost(f"{self._name}: {_reason(error)}") from None
             try:
-                frames = packet.decode()
+                frames = self._decode(packet)
             except av.EOFError:
                 return
             except av.FFmpegError:
@@ -118,6 +135,23 @@ class Video:
                 continue
             for frame in frames:
                 yield _upright(frame), frame.time
+
+    def _decode(self, packet: Any) -> list[Any]:
+        if not packet.size:  # the end: what the decoder still holds
+            return packet.decode()
+        keys_only = self._decoding.keys_only()
+        if not packet.is_keyframe and (keys_only or self._needs_key):
+            # What follows refers to this picture, so nothing can be decoded before the next key frame.
+            self._needs_key = True
+            return []
+        frames = packet.decode()
+        self._needs_key = False
+        if keys_only and not frames:
+            # With B-frames a decoder holds pictures back, which now come seconds apart.
+            frames = self._stream.codec_context.decode(None)
+            self._stream.codec_context.flush_buffers()
+            self._needs_key = True
+        return frames
 
     def close(self) -> None:
         self._container.close()
@@ -131,7 +165,7 @@ class Video:
 
 def open_video(
     path_or_url: str, *, shown_name: str | None = None, timeout_s: tuple[float, float] | None = None,
-    options: dict[str, str] | None = None, low_delay: bool = False,
+    options: dict[str, str] | None = None, low_delay: bool = False, decoding: Decoding | None = None,
 ) -> Video:
     """Open a file or a network stream.
 
@@ -141,6 +175,7 @@ def open_video(
         timeout_s: for opening and for each read; None for files.
         options: FFmpeg's, for the protocol or the format.
         low_delay: do not let several frames be decoded at once, which delays them.
+        decoding: by what, and which pictures.
 
     Raises:
         UserError: one line that says why not.
@@ -152,7 +187,7 @@ def open_video(
         _check_file(path_or_url)
     start = time.monotonic()
     try:
-        container = av.open(path_or_url, timeout=timeout_s, options=options or {})
+        container = _open_container(path_or_url, timeout_s, options or {}, decoding)
     except av.FFmpegError as error:
         if timeout_s and time.monotonic() - start >= timeout_s[0]:
             message = f"no answer within {timeout_s[0]:g} s; is the address right and reachable?"
@@ -167,7 +202,30 @@ def open_video(
     stream = container.streams.video[0]
     stream.thread_type = "SLICE" if low_delay else "AUTO"
     stream.codec_context.thread_count = 2
-    return Video(container, name)
+    return Video(container, name, decoding)
+
+
+def _open_container(
+    path: str, timeout_s: tuple[float, float] | None, options: dict[str, str], decoding: Decoding | None
+) -> Any:
+    import av
+
+    wanted = decoding.hardware if decoding else "none"
+    if wanted == "none":
+        return av.open(path, timeout=timeout_s, options=options)
+    from av.codec.hwaccel import HWAccel, hwdevices_available
+
+    for kind in ("cuda", "vaapi") if wanted == "auto" else (wanted,):
+        if kind not in hwdevices_available():
+            continue
+        try:
+            return av.open(
+                path, timeout=timeout_s, options=options, hwaccel=HWAccel(kind, allow_software_fallback=True)
+            )
+        except (RuntimeError, NotImplementedError):  # no such device here
+            continue
+    log.warning("no %s decoder here; pictures are decoded in software", "hardware" if wanted == "auto" else wanted)
+    return av.open(path, timeout=timeout_s, options=options)
 
 
 def _check_file(path: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.sources.decode import Video, open_video, redact
+from stream.sources.decode import Decoding, Video, open_video, redact
 from stream.sources.file import VideoFile
 from stream.sources.reconnect import LiveCamera
 from stream.sources.source import Source
@@ -18,14 +18,18 @@ OPEN_TIMEOUT_S, READ_TIMEOUT_S = 8.0, 5.0
 class NetworkStream:
     """An open RTSP or HTTP stream."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, decoding: Decoding | None = None) -> None:
         """
+        Args:
+            url: of the stream.
+            decoding: by what, and which pictures.
+
         Raises:
             UserError: no answer, refused, no video; without credentials.
         """
         self.video: Video = open_video(
             url, shown_name=redact(url), timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), options=_options(url),
-            low_delay=True,
+            low_delay=True, decoding=decoding,
         )
         self.fps = self.video.fps
         # MJPEG over HTTP has no time stamps; FFmpeg invents 25 a second.
@@ -45,19 +49,21 @@ def _options(url: str) -> dict[str, str]:
     return {"rtsp_transport": "tcp"} if url.lower().startswith(("rtsp:", "rtsps:")) else {}
 
 
-def open_network(url: str, *, live: bool = False, loop: bool = False, **changes: Any) -> Source:
+def open_network(
+    url: str, *, live: bool = False, loop: bool = False, decoding: Decoding | None = None, **changes: Any
+) -> Source:
     """A stream, or a file on a server (told by its known duration), by its address.
 
     Raises:
         UserError: it cannot be opened.
     """
     name = redact(url)
-    opened = [NetworkStream(url)]
+    opened = [NetworkStream(url, decoding)]
     if opened[0].video.duration_s is not None and not url.lower().startswith("rtsp"):
         opened[0].close()
         return VideoFile(url, live=live, loop=loop, name=name, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
 
     def connect() -> NetworkStream:
-        return opened.pop() if opened else NetworkStream(url)
+        return opened.pop() if opened else NetworkStream(url, decoding)
 
     return LiveCamera(name, connect, **changes)
