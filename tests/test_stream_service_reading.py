@@ -149,7 +149,7 @@ def test_unknown_actions_models_and_detectors_are_mistakes_with_their_lines(writ
     lines = [line.split(f"{path.name}:", 1)[1] for line in caught.value.lines]
     assert [line.split(":")[0] for line in lines] == ["4", "5", "6", "7"]
     assert "'wlak'" in lines[0]
-    assert "walk" in lines[0].split("perhaps")[1]
+    assert "walk" in lines[0].partition("'wlak'")[2]
     assert "'fly'" in lines[1]
     assert "cameras.b.model" in lines[2]
     assert "perhaps ssdlite?" in lines[3]

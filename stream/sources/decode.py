@@ -134,7 +134,8 @@ class Video:
                 self.broken_packets += 1
                 continue
             for frame in frames:
-                yield _upright(frame), frame.time
+                # A drained decoder's pictures do not know their stream's time base.
+                yield _upright(frame), None if frame.pts is None else float(frame.pts * self._stream.time_base)
 
     def _decode(self, packet: Any) -> list[Any]:
         if not packet.size:  # the end: what the decoder still holds
@@ -222,7 +223,7 @@ def _open_container(
             return av.open(
                 path, timeout=timeout_s, options=options, hwaccel=HWAccel(kind, allow_software_fallback=True)
             )
-        except (RuntimeError, NotImplementedError):  # no such device here
+        except (RuntimeError, NotImplementedError, PermissionError, av.error.ExternalError):  # no such device here
             continue
     log.warning("no %s decoder here; pictures are decoded in software", "hardware" if wanted == "auto" else wanted)
     return av.open(path, timeout=timeout_s, options=options)
