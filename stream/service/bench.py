@@ -90,7 +90,7 @@ def _run(service: Service, busy: list[str], quiet: list[str], seconds: float) ->
             sum(after[n].searches - before[n].searches for n in busy) / span_s / max(len(busy), 1), 3
         ),
         "people_per_answer": round(
-            float(np.mean([len(r.detections) for n in busy for r in within[n]] or [0.0])), 2
+            float(np.mean([len(r.detections) for n in busy for r in within[n]] or [0])), 2
         ),
         "search_s_mean": _mean(after, before, busy, "search_s", "searches"),
         "network_s_mean": _mean(after, before, busy, "network_s", "answers"),

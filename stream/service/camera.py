@@ -67,7 +67,8 @@ class Job:
 class Feed:
     """A camera's source under the camera's own name, as `Watch` wants it."""
 
-    live, fps = True, None
+    live = True
+    fps: float | None = None
 
     def __init__(self, name: str) -> None:
         self.name, self.status = name, SourceStatus()

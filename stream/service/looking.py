@@ -199,8 +199,8 @@ class Answering(_Looking):
             return
         except Exception as error:
             if len(work) > 1:  # whose fault it is shows one by one
-                for one in work:
-                    self._answer([one])
+                for pair in work:
+                    self._answer([pair])
             else:
                 work[0][0].harmed("answer", error)
             return

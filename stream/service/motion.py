@@ -31,6 +31,7 @@ class MotionGate:
         """
         self._least_px, self._masks = LEAST_PX[sensitivity], masks or []
         self._size_hw: tuple[int, int] | None = None
+        self._began_s = self._last_s = 0.0
         self._forget(0.0)
 
     def moved(self, image: np.ndarray, time_s: float) -> bool:

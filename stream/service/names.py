@@ -58,6 +58,7 @@ def check_names(described: Described, labels_of: Callable[[str], LabelMap] = lab
 
 
 def _unknown_actions(described: Described, name: str, camera: Camera, labels: LabelMap) -> list[str]:
+    wanted: list[tuple[tuple[str | int, ...], str]]
     wanted = [(("thresholds", action), action) for action in camera.thresholds if action != "all"]
     wanted += [(("actions", i), action) for i, action in enumerate(camera.actions or [])]
     lines = []

@@ -40,25 +40,27 @@ class Part(BaseModel):
 class Motion(Part):
     """When a quiet camera is woken."""
 
-    gate: bool = Field(True, description="true or false: look closely only while something moves")
-    sensitivity: Literal["low", "medium", "high"] = Field("medium", description="low, medium or high")
+    gate: bool = Field(default=True, description="true or false: look closely only while something moves")
+    sensitivity: Literal["low", "medium", "high"] = Field(default="medium", description="low, medium or high")
     masks: list[Polygon] = Field(
-        [], description="areas where motion counts for nothing (a tree): lists of [x, y], shares of the picture"
+        default=[], description="areas where motion counts for nothing (a tree): lists of [x, y], shares of the picture"
     )
     still_every: Seconds = Field(
-        2.0, description="seconds between looks at people while nothing moves, above 0, at most 3600"
+        default=2.0, description="seconds between looks at people while nothing moves, above 0, at most 3600"
     )
     empty_every: Seconds = Field(
-        4.0, description="seconds between looks at a scene without anybody while nothing moves, above 0, at most 3600"
+        default=4.0,
+        description="seconds between looks at a scene without anybody while nothing moves, above 0, at most 3600",
     )
 
 
 class Decode(Part):
     """How pictures are taken out of the stream."""
 
-    hardware: Literal["none", "auto", "vaapi", "cuda"] = Field("none", description="none, auto, vaapi or cuda")
+    hardware: Literal["none", "auto", "vaapi", "cuda"] = Field(default="none", description="none, auto, vaapi or cuda")
     quiet: Literal["all", "keys"] = Field(
-        "all", description="all or keys: which pictures are decoded while nothing moves (keys: key frames alone)"
+        default="all",
+        description="all or keys: which pictures are decoded while nothing moves (keys: key frames alone)",
     )
 
 
@@ -66,46 +68,53 @@ class Camera(Part):
     """One camera; each key may stand under `defaults` too."""
 
     source: SecretStr = Field(
-        description="a camera's number or /dev path, a file, an rtsp:// or http:// address, or sample"
+       description="a camera's number or /dev path, a file, an rtsp:// or http:// address, or sample"
     )
     detect: SecretStr | None = Field(
-        None, description="a second, small address of the same camera, which is looked at instead of source"
+        default=None, description="a second, small address of the same camera, which is looked at instead of source"
     )
-    enabled: bool = Field(True, description="true or false: false leaves the camera off")
-    model: str = Field("auto", description="an action model's name or weights file, or auto")
-    detector: str = Field("auto", description="a person detector's name or .pth file, or auto")
+    enabled: bool = Field(default=True, description="true or false: false leaves the camera off")
+    model: str = Field(default="auto", description="an action model's name or weights file, or auto")
+    detector: str = Field(default="auto", description="a person detector's name or .pth file, or auto")
     faces: bool = Field(
-        False, description="true or false: look for the faces of people hidden behind others too, at twice the cost"
+        default=False,
+        description="true or false: look for the faces of people hidden behind others too, at twice the cost",
     )
-    every: Seconds = Field(0.5, description="seconds between answers while something moves, above 0, at most 3600")
+    every: Seconds = Field(
+        default=0.5, description="seconds between answers while something moves, above 0, at most 3600"
+    )
     search_every: Seconds | None = Field(
-        None, description="seconds between searches for people while something moves; as every where it is left out"
+        default=None,
+        description="seconds between searches for people while something moves; as every where it is left out",
     )
-    person_threshold: Score | None = Field(None, description="surety that a box is a person, 0 to 1")
+    person_threshold: Score | None = Field(default=None, description="surety that a box is a person, 0 to 1")
     thresholds: dict[str, Score] = Field(
-        {}, description="scores over which actions are shown: action: 0 to 1, or all: 0 to 1"
+        default={}, description="scores over which actions are shown: action: 0 to 1, or all: 0 to 1"
     )
-    actions: list[str] | None = Field(None, description="a list of the model's actions that are of interest")
+    actions: list[str] | None = Field(default=None, description="a list of the model's actions that are of interest")
     display_fps: Annotated[Number, Field(gt=0, le=30)] = Field(
-        5.0, description="pictures a second for those who watch, above 0, at most 30"
+        default=5.0, description="pictures a second for those who watch, above 0, at most 30"
     )
     smooth: Annotated[Number, Field(ge=0, le=60)] = Field(
-        0.4, description="seconds over which shown scores are averaged, 0 to 60"
+        default=0.4, description="seconds over which shown scores are averaged, 0 to 60"
     )
     masks: list[Polygon] = Field(
-        [], description="areas that are blacked out before anything looks: lists of [x, y], shares of the picture"
+        default=[],
+        description="areas that are blacked out before anything looks: lists of [x, y], shares of the picture",
     )
-    blur: Literal["none", "people", "faces"] = Field("none", description="none, people or faces")
-    pictures: Literal["live", "none"] = Field("live", description="live or none: none keeps numbers only")
-    schedule: list[str] = Field([], description="when it is on: a list like 'mon-fri 08:00-18:00'; empty: always")
-    silent_limit: Seconds = Field(10.0, description="seconds without a picture after which health turns red")
+    blur: Literal["none", "people", "faces"] = Field(default="none", description="none, people or faces")
+    pictures: Literal["live", "none"] = Field(default="live", description="live or none: none keeps numbers only")
+    schedule: list[str] = Field(
+        default=[], description="when it is on: a list like 'mon-fri 08:00-18:00'; empty: always"
+    )
+    silent_limit: Seconds = Field(default=10.0, description="seconds without a picture after which health turns red")
     share: Annotated[Number, Field(gt=0, le=100)] = Field(
-        1.0, description="how much of a full machine the camera gets beside the others, above 0, at most 100"
+        default=1.0, description="how much of a full machine the camera gets beside the others, above 0, at most 100"
     )
-    motion: Motion = Field(Motion(), description="keys: gate, sensitivity, masks, still_every, empty_every")
-    decode: Decode = Field(Decode(), description="keys: hardware, quiet")
-    zones: Any = Field(None, description="named areas for rules, as stream.events describes them")
-    rules: Any = Field(None, description="a list of rules, as stream.events describes them")
+    motion: Motion = Field(default=Motion(), description="keys: gate, sensitivity, masks, still_every, empty_every")
+    decode: Decode = Field(default=Decode(), description="keys: hardware, quiet")
+    zones: Any = Field(default=None, description="named areas for rules, as stream.events describes them")
+    rules: Any = Field(default=None, description="a list of rules, as stream.events describes them")
 
     @field_validator("source", "detect", mode="before")
     @classmethod
@@ -135,14 +144,15 @@ class Camera(Part):
 class Server(Part):
     """Where state, metrics and pictures are served."""
 
-    enabled: bool = Field(True, description="true or false")
-    host: str = Field("127.0.0.1", description="the address to listen on; beyond 127.0.0.1 a token is needed")
-    port: Port = Field(8089, description="a port, 0 to 65535")
+    enabled: bool = Field(default=True, description="true or false")
+    host: str = Field(default="127.0.0.1", description="the address to listen on; beyond 127.0.0.1 a token is needed")
+    port: Port = Field(default=8089, description="a port, 0 to 65535")
     token: SecretStr | None = Field(
-        None, description="what callers send as 'Authorization: Bearer …', 16 characters or more"
+        default=None, description="what callers send as 'Authorization: Bearer …', 16 characters or more"
     )
     hosts: list[str] = Field(
-        [], description="names under which the service may be called, beside localhost and the host's own address"
+        default=[],
+        description="names under which the service may be called, beside localhost and the host's own address",
     )
 
     @field_validator("token")
@@ -161,8 +171,10 @@ class Server(Part):
 class File(Part):
     """The whole file."""
 
-    defaults: dict[str, Any] = Field({}, description="keys of a camera, for all cameras that do not say otherwise")
-    server: Server = Field(Server(), description="keys: enabled, host, port, token, hosts")
+    defaults: dict[str, Any] = Field(
+        default={}, description="keys of a camera, for all cameras that do not say otherwise"
+    )
+    server: Server = Field(default=Server(), description="keys: enabled, host, port, token, hosts")
     cameras: dict[str, Camera] = Field(description="one entry a camera: a name, and below it its keys")
 
     @field_validator("cameras")
