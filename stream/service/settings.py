@@ -68,7 +68,7 @@ class Camera(Part):
     """One camera; each key may stand under `defaults` too."""
 
     source: SecretStr = Field(
-       description="a camera's number or /dev path, a file, an rtsp:// or http:// address, or sample"
+        description="a camera's number or /dev path, a file, an rtsp:// or http:// address, or sample"
     )
     detect: SecretStr | None = Field(
         default=None, description="a second, small address of the same camera, which is looked at instead of source"
