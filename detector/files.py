@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def readable_name(path: str | Path) -> str:
+    """A path as text that can be shown and stored; bytes that are not UTF-8 become question marks in diamonds."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 @contextmanager
@@ -16,9 +22,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written; what was there before stays.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # A name of its own, so that two threads do not write into one, and short, for names of 255 bytes.
+    partial = path.with_name(f".{os.getpid()}-{secrets.token_hex(6)}.part")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

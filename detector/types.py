@@ -25,12 +25,14 @@ class Frame:
         index: frames seen so far by the source before this one, dropped ones included.
         time_s: media time in seconds; starts near 0 and never decreases within a source.
         captured_s: monotonic clock when the frame was decoded, for latency only.
+        segment: another number than the frame before has: its time stamps broke, and it may show another scene.
     """
 
     image: np.ndarray
     index: int
     time_s: float
     captured_s: float = 0.0
+    segment: int = 0
 
     def __post_init__(self) -> None:
         shape, dtype = self.image.shape, self.image.dtype

@@ -126,11 +126,14 @@ def is_built(
     model: ActionModel, network: ActionNetwork, *, size_hw: tuple[int, int], target: Target = "auto",
     precision: Precision = "auto", cache_dir: Path | str | None = None,
 ) -> bool:
-    """Whether `build_engine`, with these arguments, finds what it needs in the cache; engines of torch need nothing."""
+    """Whether building first, for `build_engine` with these arguments to find, is of no use: the engine is there, torch
+    needs none, or the cache keeps nothing."""
     *preferred, last = jobs_to_try(model, network, size_hw, target, precision)
     if last.target in ("torch", "torch_cuda"):
         return True
     cache = _quiet(EngineCache(cache_dir))
+    if cache.refusal():
+        return True
     return cache.find(last.key()) is not None or any(_cached_int8(job, cache) is not None for job in preferred)
 
 
@@ -165,13 +168,23 @@ def _load(job: Job, cache: EngineCache) -> Engine:
     if stored.fresh:
         built_s = stored.manifest.build_s
         job.report(f"built {engine.description} in {built_s:.1f} s ({stored.size_mb:.0f} MB) in {stored.folder}")
-    verified = stored.manifest.verify
-    if not verified or (job.clips and verified["source"] == DRAWN):
+    verified = _report_of(stored)
+    if verified is None or (job.clips and verified.source == DRAWN):
         return _verified(job, cache, stored, engine)
-    if not verified["ok"]:
+    if not verified.ok:
         engine.close()
-        raise refuse(Report(**verified))
+        raise refuse(verified)
     return engine
+
+
+def _report_of(stored: StoredEngine) -> Report | None:
+    """The verification that lies beside an engine; None where there is none, or it is not one that `verify` wrote."""
+    try:
+        report = Report(**stored.manifest.verify)
+        report.line()  # fails where a number is none
+    except (TypeError, ValueError, KeyError):
+        return None
+    return report
 
 
 def _verified(job: Job, cache: EngineCache, stored: StoredEngine, engine: Engine) -> Engine:

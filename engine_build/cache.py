@@ -2,15 +2,18 @@
 
 A folder per engine holds its files and `manifest.json`. A build happens in a folder of its own that is renamed when
 complete, so that a killed build leaves nothing that looks like an engine; a lock file lets two processes that want
-the same engine do the work once.
+the same engine do the work once. Where nothing can be written, an engine is built for this run alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,10 +23,11 @@ from typing import Any
 from detector.errors import UserError
 from detector.files import write_whole
 from detector.weights.cache import cache_dir
-from engine_build.manifest import EngineKey, Manifest, sha256_of_file
+from engine_build.manifest import EngineKey, Manifest, read_manifest, sha256_of_file
 
 MANIFEST = "manifest.json"
 LOCK_TIMEOUT_S = 3600.0
+_ELSEWHERE = "choose another folder with --cache-dir or SLOWFAST_CACHE"
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,13 @@ class StoredEngine:
         folder: where its files are.
         manifest: what it was built from.
         fresh: this call built it.
+        kept: whether it stays; where not, its folder goes with this object.
     """
 
     folder: Path
     manifest: Manifest
     fresh: bool = False
+    kept: bool = True
 
     @property
     def size_mb(self) -> float:
@@ -51,8 +57,9 @@ Build = Callable[[Path], dict[str, Any]]
 
 
 def default_folder() -> Path:
-    """`engines` beside the cached weights."""
-    return cache_dir() / "engines"
+    """Where the SLOWFAST_ENGINES variable says, else `engines` beside the cached weights."""
+    chosen = os.environ.get("SLOWFAST_ENGINES", "").strip()
+    return Path(chosen).expanduser() if chosen else cache_dir() / "engines"
 
 
 class EngineCache:
@@ -70,7 +77,7 @@ class EngineCache:
     def find(self, key: EngineKey) -> StoredEngine | None:
         """The engine for a key, if it is there and sound; says in one line why one is not used. Writes nothing."""
         folder = self.folder / key.folder_name
-        if not folder.is_dir():
+        if not folder.is_dir() or folder.is_symlink():
             self._explain_miss(key)
             return None
         manifest, problem = check(folder, key)
@@ -82,12 +89,21 @@ class EngineCache:
     def load_or_build(self, key: EngineKey, build: Build) -> StoredEngine:
         """Find the engine for a key or build it; of several processes that ask at once, one builds.
 
+        Where the folder may not be written, the engine is built in a folder of this run, and a line says so.
+
         Raises:
-            UserError: the folder cannot be written, the disk is full, or another process holds the lock for an hour.
+            UserError: the folder is none, the disk is full, or another process holds the lock for an hour.
         """
         found = self.find(key)
         if found is not None:
             return found
+        refused = self.refusal()
+        if refused:
+            self.report(
+                f"engine cache: {self.folder} cannot be written ({refused}); the engine is built for this run and not "
+                f"kept; {_ELSEWHERE}"
+            )
+            return self._build_unkept(key, build)
         with self._lock(key):
             quiet = EngineCache(self.folder, report=lambda line: None)
             found = quiet.find(key)  # another process may have built it while this one waited
@@ -96,6 +112,12 @@ class EngineCache:
     def record_verify(self, stored: StoredEngine, verify: dict[str, Any]) -> StoredEngine:
         """Write a verification's result into an engine's manifest."""
         manifest = replace(stored.manifest, verify=verify)
+        if not stored.kept:
+            stored.manifest.verify.update(verify)
+            return stored
+        if self.refusal():
+            self.report(f"engine cache: {self.folder} cannot be written; the verification is made again next time")
+            return replace(stored, manifest=manifest)
         with _explained(self.folder), self._lock(stored.manifest.key):
             write_whole(stored.folder / MANIFEST, manifest.to_json())
         return replace(stored, manifest=manifest)
@@ -104,6 +126,27 @@ class EngineCache:
         """Delete an engine, if it is there."""
         with _explained(self.folder):
             _remove_folder(self.folder / key.folder_name)
+
+    def refusal(self) -> str:
+        """Why nothing can be kept in the folder, in the file system's words; "" where it can. Writes nothing."""
+        there = next((p for p in (self.folder, *self.folder.absolute().parents) if os.path.lexists(p)), Path("/"))
+        if not there.is_dir() or os.access(there, os.W_OK | os.X_OK):
+            return ""  # a file in its place is a mistake of its own
+        try:
+            read_only = bool(os.statvfs(there).f_flag & os.ST_RDONLY)
+        except OSError:
+            read_only = False
+        return os.strerror(errno.EROFS if read_only else errno.EACCES)
+
+    def _build_unkept(self, key: EngineKey, build: Build) -> StoredEngine:
+        scratch = Path(tempfile.mkdtemp(prefix="slowfast-engine-"))
+        try:
+            stored = replace(EngineCache(scratch, self.report)._build(key, build), kept=False)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        weakref.finalize(stored, shutil.rmtree, scratch, ignore_errors=True)
+        return stored
 
     def _build(self, key: EngineKey, build: Build) -> StoredEngine:
         final = self.folder / key.folder_name
@@ -156,7 +199,7 @@ class EngineCache:
     def _explain_miss(self, key: EngineKey) -> None:
         for folder in sorted(self.folder.glob(f"{key.stem}-*")):
             with contextlib.suppress(OSError, ValueError):
-                other = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8")).key
+                other = read_manifest(folder / MANIFEST).key
                 names = key.differences(other)
                 shown = [f"{n} {_short(getattr(other, n))}, now {_short(getattr(key, n))}" for n in names]
                 self.report(f"engine {folder.name} does not fit: built for {'; '.join(shown)}")
@@ -169,11 +212,15 @@ def check(folder: Path, key: EngineKey) -> tuple[Manifest | None, str]:
         The manifest and "", or None and what is wrong.
     """
     try:
-        manifest = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(folder / MANIFEST)
+        return _checked(folder, key, manifest)
     except OSError as error:
-        return None, f"its manifest cannot be read ({error.strerror})"
+        return None, f"its files cannot be read ({error.strerror})"
     except ValueError as error:
         return None, str(error)
+
+
+def _checked(folder: Path, key: EngineKey, manifest: Manifest) -> tuple[Manifest | None, str]:
     differing = key.differences(manifest.key)
     if differing:
         return None, f"it was built for another {', '.join(differing)}"
@@ -196,14 +243,11 @@ def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        elsewhere = "choose another folder with --cache-dir or SLOWFAST_CACHE"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = _free_mb(folder)
-            raise UserError(f"engine cache: the disk of {folder} is full ({free} MB free); free some, or {elsewhere}") \
+            raise UserError(f"engine cache: the disk of {folder} is full ({free} MB free); free some, or {_ELSEWHERE}") \
                 from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(f"engine cache: cannot write to {folder} ({error.strerror}); {elsewhere}") from error
-        raise
+        raise UserError(f"engine cache: cannot write to {folder} ({error.strerror or error}); {_ELSEWHERE}") from error
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -211,8 +255,11 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _remove_folder(folder: Path) -> None:
-    if folder.is_dir():
+    """Whatever lies there; of a link, the link alone."""
+    if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
 
 
 def _free_mb(folder: Path) -> int:

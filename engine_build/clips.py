@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detector.data import decode
 from detector.errors import UserError
 from detector.types import Boxes, Clip, Frame
 from detector.views import FrameView
@@ -67,23 +68,19 @@ def read_clips(source: str | Path, model: ActionModel, size_hw: tuple[int, int],
     path = Path(source)
     if not path.is_file():
         raise UserError(f"--calibrate: got {path}, which is no file; expected a video file")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 1 <= fps <= 240 else model.sampling.fps
-        total = _count_frames(capture)
-        offsets = np.round(model.sampling.offsets_s * fps).astype(int)
-        offsets -= offsets[0]
-        last_start = total - 1 - offsets[-1]
-        if total == 0 or last_start < 0:
-            raise UserError(
-                f"--calibrate: {path} has {total} readable frames, expected a video of at least {offsets[-1] + 1} "
-                f"({(offsets[-1] + 1) / fps:.1f} s)"
-            )
-        starts = sorted(set(np.linspace(0, last_start, count).astype(int).tolist()))
-        return _gather(path, starts, offsets, model, size_hw, fps)
-    finally:
-        capture.release()
+    with _opened(path) as video:
+        fps = video.fps if video.fps is not None and 1 <= video.fps <= 240 else model.sampling.fps
+        total = sum(1 for _ in video.pictures())
+    offsets = np.round(model.sampling.offsets_s * fps).astype(int)
+    offsets -= offsets[0]
+    last_start = total - 1 - offsets[-1]
+    if total == 0 or last_start < 0:
+        raise UserError(
+            f"--calibrate: {path} has {total} readable frames, expected a video of at least {offsets[-1] + 1} "
+            f"({(offsets[-1] + 1) / fps:.1f} s)"
+        )
+    starts = sorted(set(np.linspace(0, last_start, count).astype(int).tolist()))
+    return _gather(path, starts, offsets, model, size_hw, fps)
 
 
 def drawn_clips(model: ActionModel, size_hw: tuple[int, int], count: int = 2, seed: int = 0) -> list[Clip]:
@@ -127,12 +124,11 @@ def drawn_picture(size_hw: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
 
 
-def _count_frames(capture: cv2.VideoCapture) -> int:
-    """Frames that really decode; what a file's header says is often wrong."""
-    count = 0
-    while capture.grab():
-        count += 1
-    return count
+def _opened(path: Path) -> decode.Video:
+    try:
+        return decode.open_video(path)
+    except decode.VideoError as error:
+        raise UserError(f"--calibrate: {path} has 0 readable frames ({error}), expected a video file") from None
 
 
 def _gather(
@@ -143,19 +139,16 @@ def _gather(
     small: dict[int, np.ndarray] = {}
     key_frames: dict[int, Frame] = {}
     keys = {start + int(offsets[model.sampling.key_index]) for start in starts}
-    capture = cv2.VideoCapture(str(path))
-    try:
-        for index in range(wanted[-1] + 1):
-            if not capture.grab():
+    with _opened(path) as video:
+        for index, picture in enumerate(video.pictures()):
+            if index > wanted[-1]:
                 break
             if index in wanted:
-                _, bgr = capture.retrieve()
+                bgr = picture.bgr()
                 target_hw = size_hw if whole else _short_side(bgr.shape[:2], model.view.short_side_px)
                 small[index] = np.ascontiguousarray(_resized(bgr[None], target_hw)[0][..., ::-1])
                 if index in keys:
                     key_frames[index] = Frame(bgr, index, index / fps)
-    finally:
-        capture.release()
     clips = []
     for start in starts:
         images = np.stack([small[start + int(o)] for o in offsets])

@@ -8,12 +8,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+# A manifest has about two thousand bytes.
+MOST_BYTES = 1 << 20
 # Raise it when the graph that is built from the same network changes (its inputs, layout or rewrites).
 GRAPH_VERSION = 4
 
@@ -104,14 +108,73 @@ class Manifest:
         """
         try:
             data = json.loads(text)
+            if not isinstance(data, dict):
+                raise TypeError
             if data["schema"] != SCHEMA:
-                raise ValueError(f"manifest schema: got {data['schema']}, expected {SCHEMA}")
+                raise ValueError(f"manifest schema: got {str(data['schema'])[:20]}, expected {SCHEMA}")
             data.pop("schema")
             key = data.pop("key")
             key["shape"] = tuple(key["shape"])
-            return cls(key=EngineKey(**key), **data)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            manifest = cls(key=EngineKey(**key), **data)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"manifest: not readable ({type(error).__name__})") from error
+        problem = _problem_with(manifest)
+        if problem:
+            raise ValueError(f"manifest: {problem}")
+        return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest that may be anything: a pipe is not waited for, a huge file is not read.
+
+    Raises:
+        ValueError: no file, not readable, or no manifest; says which.
+    """
+    try:
+        # O_NONBLOCK: a pipe without a writer would be waited for. A link may lead anywhere.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise ValueError("its manifest is no file")
+            if facts.st_size > MOST_BYTES:
+                raise ValueError(f"its manifest has {facts.st_size} bytes, expected at most {MOST_BYTES}")
+            text = file.read(MOST_BYTES).decode("utf-8")
+    except OSError as error:
+        raise ValueError(f"its manifest cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError("manifest: not readable (no text)") from None
+    return Manifest.from_json(text)
+
+
+def _problem_with(manifest: Manifest) -> str:
+    """What of a manifest is of another type than was written, or ""."""
+    key = manifest.key
+    texts = [value for name, value in vars(key).items() if name != "shape"]
+    if not all(isinstance(text, str) for text in [*texts, manifest.created]):
+        return "a text is none"
+    if not all(_is_count(side) for side in key.shape) or not _is_number(manifest.build_s):
+        return "a number is none"
+    if not all(isinstance(part, dict) for part in (manifest.files, manifest.verify, manifest.details)):
+        return "files, verify or details are no table"
+    for name, facts in manifest.files.items():
+        if not name or name != os.path.basename(name) or name in (".", "..") or "\0" in name:
+            return f"{name[:40]!r} is no file of its folder"
+        if not isinstance(facts, dict) or not _is_count(facts.get("bytes")) or not isinstance(facts.get("sha256"), str):
+            return f"size or checksum of {name[:40]!r} are missing"
+    if manifest.verify and not (
+        isinstance(manifest.verify.get("ok"), bool) and _is_number(manifest.verify.get("feature_error"))
+    ):
+        return "its verification says neither yes nor no"
+    return ""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def sha256_of_file(path: Path) -> str:

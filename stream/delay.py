@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -64,7 +65,7 @@ class DelayLine:
             if ok:
                 # The picture's own pixels are let go; only its size stays.
                 hollow = np.broadcast_to(np.zeros(3, np.uint8), frame.image.shape)
-                frame = Frame(hollow, frame.index, frame.time_s, frame.captured_s)
+                frame = replace(frame, image=hollow)
             else:
                 packed = None
         self._items.append((frame, packed))
@@ -81,7 +82,7 @@ class DelayLine:
         if packed is None:
             return frame
         image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))
-        return Frame(image, frame.index, frame.time_s, frame.captured_s)
+        return replace(frame, image=image)
 
     def clear(self) -> None:
         """Let go of all pictures."""

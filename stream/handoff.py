@@ -37,6 +37,11 @@ class Handoff(Generic[T]):
         """Entries thrown away because the reader was too slow."""
         return self._dropped
 
+    @property
+    def closed(self) -> bool:
+        """No more can be put."""
+        return self._closed
+
     def __len__(self) -> int:
         return len(self._items)
 

@@ -45,11 +45,11 @@ class LiveRun:
         self._arrived: Handoff[Moment] = Handoff(1, "drop_oldest")
         self._delay = SyncDelay(watch.look_ahead_s)
         line = DelayLine(DELAY_BYTES) if self._synced else None
+        capacity = None if self._synced else PICTURES_WAITING
         self._outlet = Outlet(
-            watch.clock, capacity=None if self._synced else PICTURES_WAITING,
+            watch.clock, capacity=capacity if watch.options.pictures else 0,
             delay_s=(lambda: self._delay.seconds) if self._synced else None, line=line,
         )
-        self._found = threading.Event()
         self._running = 3
         self._lock = threading.Lock()
 
@@ -65,17 +65,20 @@ class LiveRun:
             try:
                 frame, results, dropped = self._outlet.take(SILENT_S)
             except Closed:
+                if news := watch.news():
+                    yield watch.update(None, (), predicted=True, changes=news)
                 return
             watch.count_drops(frames=dropped)
+            news = watch.news()
             if frame is not None:
                 last = frame
                 watch.count_shown()
-                yield watch.update(frame, results, predicted=not self._synced)
-            elif results:
-                yield watch.update(None, results, predicted=True)
-            elif last is not None and watch.options.pictures:
+                yield watch.update(frame, results, predicted=not self._synced, changes=news)
+            elif results or (news and last is None):
+                yield watch.update(None, results, predicted=True, changes=news)
+            elif last is not None:
                 silent_s = watch.clock() - last.captured_s - (self._delay.seconds if self._synced else 0.0)
-                yield watch.update(last, (), predicted=True, time_s=last.time_s + silent_s, silent_s=silent_s)
+                yield watch.update(last, (), predicted=True, time_s=last.time_s + silent_s, changes=news)
 
     def stop(self) -> None:
         """Wake whoever waits."""
@@ -108,14 +111,14 @@ class LiveRun:
         for frame in watch.source:
             if watch.stop.is_set():
                 return
-            ring = watch.ring or watch.begin(frame)
+            ring = watch.take(frame)
             watch.count_frame(missed=max(frame.index - expected, 0))
             expected = frame.index + 1
             self._newest.put(frame)
             if watch.options.pictures:
                 self._outlet.put_frame(frame)
             if ring.write(frame):
-                self._arrived.put(Moment(frame.index, frame.time_s, frame.captured_s, frame.size_hw))
+                self._arrived.put(Moment.of(frame))
 
     def _detect(self) -> None:
         watch = self._watch
@@ -125,7 +128,6 @@ class LiveRun:
             start_s = watch.clock()
             _, worked_s = watch.detect(frame)
             del frame
-            self._found.set()
             rest_s = max(pause_s - (watch.clock() - start_s), min(REST_SHARE * worked_s, MOST_REST_S))
             if rest_s > 0 and watch.stop.wait(rest_s):
                 return
@@ -133,7 +135,7 @@ class LiveRun:
     def _clips(self) -> None:
         watch, every_s = self._watch, self._watch.options.every_s or EVERY_S
         last: Moment | None = None
-        beat, prepared = Beat(every_s), False
+        beat, begun_s, prepared = Beat(every_s), watch.begun_s, False
         while True:
             newest = self._arrived.get()
             assert watch.ring is not None
@@ -142,7 +144,10 @@ class LiveRun:
                 prepared = True
                 continue
             key = watch.ring.at_or_before(newest.time_s - watch.look_ahead_s)
-            if key is None or not self._found.is_set():
+            if begun_s != watch.begun_s:
+                # After a gap neither the beat nor the distance of two answers says anything.
+                last, beat, begun_s = None, Beat(every_s), watch.begun_s
+            if key is None or key.time_s < begun_s or not watch.searched:
                 continue
             missed = beat.take(key.time_s)
             if missed is None:
@@ -151,6 +156,9 @@ class LiveRun:
                 watch.count_drops(clips=min(missed, key.index - last.index - 1))
             boxes = watch.people_at(key.time_s, key.source_hw)
             result = watch.answer(key, boxes, key.time_s, newest.captured_s)
+            if result is None:
+                watch.count_drops(clips=1)
+                continue
             self._delay.answered(
                 watch.clock() - key.captured_s, every_s if last is None else key.time_s - last.time_s, watch.clock()
             )

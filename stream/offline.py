@@ -108,6 +108,11 @@ class OfflineRun:
             except Exception as error:
                 failure = error
                 break
+            if self._watch.is_after_gap(frame):
+                # What came before is finished with what there is: nothing after the gap belongs to it.
+                self._answer(np.inf)
+                self._release(np.inf)
+                self._detected_s = -np.inf
             newest_s = frame.time_s
             self._take(frame)
             self._answer(newest_s - self._watch.look_ahead_s)
@@ -123,11 +128,11 @@ class OfflineRun:
 
     def _take(self, frame: Frame) -> None:
         watch = self._watch
-        ring = watch.ring or watch.begin(frame)
-        ring.write(frame)
+        watch.take(frame).write(frame)
         # The nearest frame to a moment that falls between two: half a frame's tolerance.
         tolerance_s = 0.5 / (watch.source.fps or 25.0)
-        due_s = self._keys * self._every_s
+        # After a gap the moments that fell into it are left out.
+        due_s = max(self._keys, int((frame.time_s + tolerance_s) / self._every_s)) * self._every_s
         is_key = frame.time_s >= due_s - tolerance_s
         if is_key or frame.time_s >= self._detected_s + self._detect_every_s - tolerance_s:
             boxes, _ = watch.detect(frame)
@@ -135,8 +140,7 @@ class OfflineRun:
             for pending in self._pending:
                 pending.boxes = adopt_ids(pending.boxes, boxes)
             if is_key:
-                moment = Moment(frame.index, frame.time_s, frame.captured_s, frame.size_hw)
-                self._pending.append(_Pending(moment, due_s, boxes))
+                self._pending.append(_Pending(Moment.of(frame), due_s, boxes))
                 self._keys = int((frame.time_s + tolerance_s) / self._every_s) + 1
         if watch.options.pictures:
             self._waiting.append(frame)
@@ -145,6 +149,7 @@ class OfflineRun:
         while self._pending and self._pending[0].moment.time_s <= until_s + 1e-6:
             key = self._pending[0]
             result = self._watch.answer(key.moment, key.boxes, key.due_s, self._watch.clock())
+            assert result is not None  # every scene is answered before the next begins
             self._pending.popleft()
             self._results.append(result)
         if self._results and not self._watch.options.pictures:

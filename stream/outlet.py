@@ -21,7 +21,8 @@ class Outlet:
         """
         Args:
             clock: seconds, monotonic; that of `Frame.captured_s`.
-            capacity: pictures that may wait; None where only the delay bounds them.
+            capacity: pictures that may wait; None where only the delay bounds them, 0 where none will come and
+                answers need not wait for one.
             delay_s: how long after its capture a picture may be shown; None for at once.
             line: where pictures wait.
         """
@@ -57,7 +58,8 @@ class Outlet:
     def take(self, idle_s: float) -> tuple[Frame | None, tuple[KeyFrameResult, ...], int]:
         """The next picture that is due, the answers that are new, and how many pictures were dropped before it.
 
-        A picture is waited for `idle_s`; after that, answers come without one, or nothing at all.
+        A picture is waited for `idle_s`; after that, answers come without one, or nothing at all. Where no pictures
+        are wanted, answers come at once.
 
         Raises:
             Closed: there is no more.
@@ -75,9 +77,9 @@ class Outlet:
                     if due_in_s <= 0 or self._delay_s is None:
                         return self._frames.pop(), *self._rest()
                     wait_s = min(wait_s, due_in_s)
+                elif self._results and (self._closed or self._capacity == 0):
+                    return None, *self._rest()
                 elif self._closed:
-                    if self._results:
-                        return None, *self._rest()
                     raise Closed
                 if give_up_s <= now:
                     return None, *self._rest()

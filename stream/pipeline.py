@@ -80,15 +80,25 @@ class Pipeline:
                 thread.start()
         try:
             yield from self._run.updates()
-        finally:
+        except KeyboardInterrupt:
+            # Whoever is interrupted closes files first; `close` waits for the threads then.
+            self.stop()
+            raise
+        except BaseException:
             self.close()
+            raise
+        self.close()
         if self._errors:
             raise self._errors[0]
 
-    def close(self, timeout_s: float = 10.0) -> bool:
-        """Stop and join the threads; True if all ended in time. From any thread, may be called twice."""
+    def stop(self) -> None:
+        """Have the threads end soon, without waiting for them; from any thread, may be called twice."""
         self._watch.halt()
         self._run.stop()
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Stop and join the threads; True if all ended in time. From any thread, may be called twice."""
+        self.stop()
         give_up_s = time.monotonic() + timeout_s
         stuck = []
         with self._lock:  # whoever closes while the iteration begins waits until all threads have started

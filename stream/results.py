@@ -1,7 +1,7 @@
 """What the pipeline hands out: an answer for each key frame, and a picture with all that is known about it.
 
-Records only: nothing here runs, reads or draws. The JSON form of `KeyFrameResult` is schema 1, written out in
-`result_to_json`.
+Records only: nothing here runs, reads or draws. The JSON forms are schema 1: `KeyFrameResult` is written out in
+`result_to_json`, `StatusChange` in `status_to_json`. A line that has `status` is of the second kind.
 """
 
 from __future__ import annotations
@@ -211,12 +211,34 @@ class Status:
     live: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """The source went offline, its reason for being so changed, or it is back.
+
+    Attributes:
+        source: without credentials.
+        online: pictures are coming.
+        reason: why not, or that they are coming again; no credentials.
+        utc: when it was noticed, seconds since 1970.
+    """
+
+    source: str
+    online: bool
+    reason: str
+    utc: float
+
+    @property
+    def status(self) -> str:
+        """`online` or `offline`."""
+        return "online" if self.online else "offline"
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Update:
     """The next picture of a stream and what is known about it, and the answers that are new since the last one.
 
     Attributes:
-        frame: full-size picture, read-only; None when only answers came (at the end of a stream).
+        frame: full-size picture, read-only; None when only answers or changes of status came.
         time_s: media time that the picture stands for: the frame's own, or later where a silent camera's last
             frame is shown again.
         boxes: N people in pixels of `frame`, with track ids.
@@ -225,6 +247,7 @@ class Update:
         results: answers finished since the update before; each comes exactly once.
         model: whose scores these are.
         untrained: random weights: say so on every picture.
+        changes: of the source's status since the update before; each comes exactly once.
     """
 
     frame: Frame | None
@@ -235,6 +258,7 @@ class Update:
     model: ActionModel
     results: tuple[KeyFrameResult, ...] = ()
     untrained: bool = False
+    changes: tuple[StatusChange, ...] = ()
 
     def __repr__(self) -> str:
         n, a = self.scores.shape
@@ -283,9 +307,29 @@ def result_to_json(result: KeyFrameResult, thresholds: np.ndarray, all_scores: b
         "drops": {"frames": result.drops.frames, "clips": result.drops.clips},
     }
     if result.captured_utc is not None:
-        moment = datetime.fromtimestamp(result.captured_utc, UTC)
-        line["utc"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line["utc"] = _utc_text(result.captured_utc)
     return line
+
+
+def status_to_json(change: StatusChange) -> dict[str, Any]:
+    """The JSON form of a change of status, schema 1; only live sources have them.
+
+    ::
+
+        {"schema": 1, "source": "rtsp://***@door/live", "status": "offline",
+         "reason": "Server returned 401 Unauthorized", "utc": "2026-01-31T09:00:00.123Z"}
+
+    `status` is `offline` or `online`. A stream begins online. While it is offline another line comes for each new
+    reason; between an `offline` and the next `online` nobody is known to be there, whatever the answers before said.
+    """
+    return {
+        "schema": SCHEMA, "source": change.source, "status": change.status, "reason": change.reason,
+        "utc": _utc_text(change.utc),
+    }
+
+
+def _utc_text(utc: float) -> str:
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _people(result: KeyFrameResult, thresholds: np.ndarray, all_scores: bool) -> list[dict[str, Any]]:

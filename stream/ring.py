@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from detector.types import Clip, Frame
+from stream.gaps import is_gap
 from stream.geometry import Fit
 
 
@@ -17,7 +18,7 @@ class Moment:
     """What is remembered of a frame apart from its pixels.
 
     Attributes:
-        index, time_s, captured_s: as in `Frame`.
+        index, time_s, captured_s, segment: as in `Frame`.
         source_hw: the full-size picture's height and width.
     """
 
@@ -25,6 +26,12 @@ class Moment:
     time_s: float
     captured_s: float
     source_hw: tuple[int, int]
+    segment: int = 0
+
+    @classmethod
+    def of(cls, frame: Frame) -> Moment:
+        """That of a frame."""
+        return cls(frame.index, frame.time_s, frame.captured_s, frame.size_hw, frame.segment)
 
 
 def shrink(image: np.ndarray, frame_hw: tuple[int, int], out: np.ndarray) -> None:
@@ -44,8 +51,9 @@ class Ring:
     """Frames of the last `horizon_s` seconds, resized once, in memory that is taken once.
 
     Frames are kept by media time. Slots that time has emptied are used again before fresh ones, so a 15 fps camera
-    touches a quarter of the memory of a 60 fps one. A source faster than `max_fps` is thinned to that. Safe for one
-    writer and several readers.
+    touches a quarter of the memory of a 60 fps one. A source faster than `max_fps` is thinned to that. After a gap
+    (`stream.gaps`) it begins anew: no clip shows what lies on both sides of one. Safe for one writer and several
+    readers.
     """
 
     def __init__(self, frame_hw: tuple[int, int], horizon_s: float, max_fps: float = 60.0) -> None:
@@ -64,6 +72,7 @@ class Ring:
         self._moments: list[Moment] = []
         self._frame_hw, self._horizon_s = frame_hw, horizon_s
         self._min_gap_s = 0.8 / max_fps
+        self._begun_s = -np.inf
         self._lock = threading.Lock()
 
     @property
@@ -77,6 +86,10 @@ class Ring:
     def write(self, frame: Frame) -> bool:
         """Keep a frame; False if it comes too soon after the last one (or goes back in time)."""
         with self._lock:
+            if self._moments and is_gap(self._moments[-1], frame):
+                self._free.extend(self._slots)
+                self._slots, self._moments = [], []
+                self._begun_s = frame.time_s
             if self._moments and frame.time_s - self._moments[-1].time_s < self._min_gap_s:
                 return False
             while self._moments and (
@@ -89,7 +102,7 @@ class Ring:
         shrink(frame.image, self._frame_hw, self._pixels[slot])
         with self._lock:
             self._slots.append(slot)
-            self._moments.append(Moment(frame.index, frame.time_s, frame.captured_s, frame.size_hw))
+            self._moments.append(Moment.of(frame))
         return True
 
     def newest(self) -> Moment | None:
@@ -110,7 +123,7 @@ class Ring:
                     return moment
         return None
 
-    def clip(self, key: Moment, offsets_s: np.ndarray, key_index: int) -> Clip:
+    def clip(self, key: Moment, offsets_s: np.ndarray, key_index: int) -> Clip | None:
         """Cut the frames nearest to `key.time_s + offsets_s`, clamped at both ends of what is kept.
 
         Args:
@@ -119,7 +132,8 @@ class Ring:
             key_index: position of offset 0.
 
         Returns:
-            A clip of copies. Its key frame has the right size and no pixels of its own: it is black.
+            A clip of copies; None where the key frame is from before a gap and its pictures are gone. The clip's key
+            frame has the right size and no pixels of its own: it is black.
 
         Raises:
             ValueError: the ring is empty.
@@ -127,6 +141,8 @@ class Ring:
         with self._lock:
             if not self._moments:
                 raise ValueError("Ring.clip: got an empty ring, expected at least one frame")
+            if key.time_s < self._begun_s:
+                return None
             times = np.array([moment.time_s for moment in self._moments])
             wanted = key.time_s + np.asarray(offsets_s)
             after = np.searchsorted(times, wanted).clip(0, len(times) - 1)

@@ -14,13 +14,15 @@ import numpy as np
 
 from detector.types import Boxes, Clip, Detections, Frame, iou
 from stream.answers import AnswerBoard
+from stream.gaps import MAX_GAP_S, is_gap
 from stream.geometry import Fit, scale_boxes
 from stream.handoff import Closed, Handoff
 from stream.metrics import Rate, Spread
-from stream.results import Drops, KeyFrameResult, Status, Timings, Update
+from stream.presence import Presence
+from stream.results import Drops, KeyFrameResult, Status, StatusChange, Timings, Update
 from stream.ring import Moment, Ring
 from stream.session import Scored, Session
-from stream.sources import Source
+from stream.sources import Source, SourceStatus
 
 R = TypeVar("R")
 # The ring keeps this much more than a clip, so that cutting one is never a race with the camera.
@@ -45,6 +47,10 @@ class Tracker(Protocol):
 
     def boxes_at(self, time_s: float) -> Boxes:
         """Where people were, between detections."""
+        ...
+
+    def begin_anew(self, time_s: float) -> None:
+        """From that time on everybody is somebody else."""
         ...
 
 
@@ -99,8 +105,11 @@ class Watch:
         self._tracker = tracker
         self._board = AnswerBoard(len(self.model.labels), options.smooth_s)
         self._reference_hw = (1, 1)
+        self._newest: Moment | None = None
+        self._begun_s = -math.inf
         self._last_seen, self._last_seen_s = Boxes.empty(), -math.inf
         self._believed_s = UNTRACKED_S
+        self._presence = Presence(source.name, clock())
         self._lock = threading.Lock()
         self._waiting: set[Handoff[None]] = set()
         self._camera, self._shown, self._clips, self._detections = Rate(), Rate(), Rate(5.0), Rate()
@@ -111,12 +120,40 @@ class Watch:
 
     # ---- frames ------------------------------------------------------------------------------------------------
 
-    def begin(self, frame: Frame) -> Ring:
-        """Take the first frame's size as the stream's; boxes of later sizes are put in its terms for the tracker."""
-        frame_hw = self.session.frame_size(frame.size_hw)
-        self._reference_hw = Fit(frame.size_hw, frame_hw).padded_hw
-        self.ring = Ring(frame_hw, self.model.sampling.span_s + RING_SLACK_S)
+    def take(self, frame: Frame) -> Ring:
+        """Take in the next frame and give the ring that it belongs into.
+
+        The first frame's size is the stream's; boxes of later sizes are put in its terms for the tracker. After a gap
+        nobody who was there before is there any more.
+        """
+        gap = self.is_after_gap(frame)
+        with self._lock:
+            self._newest = Moment.of(frame)
+            self._presence.arrived(self.clock())
+            if gap:
+                self._begun_s = frame.time_s
+                self._tracker.begin_anew(frame.time_s)
+                self._last_seen, self._last_seen_s = Boxes.empty(), -math.inf
+                self._believed_s = UNTRACKED_S
+        if self.ring is None:
+            frame_hw = self.session.frame_size(frame.size_hw)
+            self._reference_hw = Fit(frame.size_hw, frame_hw).padded_hw
+            self.ring = Ring(frame_hw, self.model.sampling.span_s + RING_SLACK_S)
         return self.ring
+
+    def is_after_gap(self, frame: Frame) -> bool:
+        """Whether the next frame has nothing to do with those that were taken in."""
+        return self._newest is not None and is_gap(self._newest, frame)
+
+    @property
+    def begun_s(self) -> float:
+        """Media time of the first frame after the last gap; minus infinity where there was none."""
+        return self._begun_s
+
+    @property
+    def searched(self) -> bool:
+        """People were looked for since the last gap."""
+        return math.isfinite(self._last_seen_s)
 
     def count_frame(self, missed: int = 0) -> None:
         """A frame came in, after `missed` that the source itself dropped."""
@@ -141,15 +178,21 @@ class Watch:
         """Find people and track them.
 
         Returns:
-            The people with track ids, in pixels of the frame, and the seconds that the detector took.
+            The people with track ids, in pixels of the frame, and the seconds that the detector took. Where a gap
+            came meanwhile they have no ids, and are forgotten.
         """
         boxes, seconds = self.wait_for(self.session.detect(frame.image, self))
         return self.found(frame, boxes, seconds), seconds
 
     def found(self, frame: Frame, boxes: Boxes, seconds: float) -> Boxes:
-        """Track the people that a detector found in a frame in so many seconds; gives them back with track ids."""
+        """Track the people that a detector found in a frame in so many seconds; gives them back with track ids.
+
+        Where a gap came meanwhile they have no ids, and are forgotten.
+        """
         reference = self._to_reference(boxes, frame.size_hw)
         with self._lock:
+            if frame.time_s < self._begun_s:
+                return boxes
             tracked = self._tracker.update(reference, frame.time_s)
             gap_s = max(frame.time_s - self._last_seen_s if math.isfinite(self._last_seen_s) else 0.0, seconds)
             self._believed_s = max(UNTRACKED_S, min(2 * gap_s, UNTRACKED_AT_MOST_S))
@@ -161,15 +204,16 @@ class Watch:
     def people_at(self, time_s: float, size_hw: tuple[int, int], predicted: bool = False) -> Boxes:
         """People at a media time in pixels of a frame of that size: interpolated, or predicted past the last run."""
         with self._lock:
-            boxes = self._tracker.predict(time_s) if predicted else self._tracker.boxes_at(time_s)
-            if abs(time_s - self._last_seen_s) <= self._believed_s:
+            now = time_s >= self._begun_s
+            boxes = self._tracker.predict(time_s) if predicted and now else self._tracker.boxes_at(time_s)
+            if now and abs(time_s - self._last_seen_s) <= self._believed_s:
                 # Whoever was seen once has no track yet, and with a slow detector never gets one.
                 boxes = with_newcomers(boxes, self._last_seen)
         return self._from_reference(boxes, size_hw)
 
     # ---- actions -----------------------------------------------------------------------------------------------
 
-    def answer(self, key: Moment, boxes: Boxes, due_s: float, available_s: float) -> KeyFrameResult:
+    def answer(self, key: Moment, boxes: Boxes, due_s: float, available_s: float) -> KeyFrameResult | None:
         """Run the network for the people of a key frame, and remember the labels.
 
         Args:
@@ -177,12 +221,18 @@ class Watch:
             boxes: N people in its pixels.
             due_s: the moment that was asked for.
             available_s: clock when the last frame that the clip needs was there.
+
+        Returns:
+            The answer; None where a gap came between and the clip is gone.
         """
-        scored: Scored = self.wait_for(self.session.score(self.cut(key), boxes))
+        clip = self.cut(key)
+        if clip is None:
+            return None
+        scored: Scored = self.wait_for(self.session.score(clip, boxes))
         return self.answered(key, boxes, scored, due_s, available_s)
 
-    def cut(self, key: Moment) -> Clip:
-        """The clip about a key frame."""
+    def cut(self, key: Moment) -> Clip | None:
+        """The clip about a key frame; None where a gap came between and it is gone."""
         assert self.ring is not None
         return self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
 
@@ -209,27 +259,37 @@ class Watch:
 
     def update(
         self, frame: Frame | None, results: tuple[KeyFrameResult, ...], *, predicted: bool,
-        time_s: float | None = None, silent_s: float = 0.0,
+        time_s: float | None = None, changes: tuple[StatusChange, ...] = (),
     ) -> Update:
         """Put together what is known about a frame; `time_s` is given where the frame stands for a later moment."""
         boxes = Boxes.empty()
-        if frame is not None:
+        # Who was in the last picture before a gap is not shown as being there now.
+        if frame is not None and (time_s is None or time_s - frame.time_s <= MAX_GAP_S):
             boxes = self.people_at(frame.time_s, frame.size_hw, predicted)
         with self._lock:
             scores = self._board.scores(boxes, frame.time_s if frame is not None else 0.0)
         moment = time_s if time_s is not None else frame.time_s if frame is not None else 0.0
         return Update(
-            frame, moment, boxes, scores, self.status(silent_s), self.model, results, self.session.untrained
+            frame, moment, boxes, scores, self.status(), self.model, results, self.session.untrained, changes
         )
 
-    def status(self, silent_s: float = 0.0) -> Status:
-        """How the stream is doing now; `silent_s` seconds after the last frame."""
+    def news(self) -> tuple[StatusChange, ...]:
+        """What became of a live source since this was last asked, each change once."""
+        # Sources that are always there need not have it.
+        changes: list[SourceStatus] = getattr(self.source, "changes", list)()
+        with self._lock:
+            return self._presence.news(changes, self.clock(), self._utc_clock())
+
+    def status(self) -> Status:
+        """How the stream is doing now."""
         now = self.clock()
         source = self.source.status
         message = source.message
-        if not message and silent_s > 1.5:
+        with self._lock:
+            silent_s = self._presence.silent_s(now) if self.source.live else 0.0
+        if not message and silent_s:
             message = f"no picture for {silent_s:.0f} s"
-        online = source.online and silent_s <= 1.5
+        online = source.online and not silent_s
         if not message and not self._ready:
             message = "starting the action network"
         with self._lock:

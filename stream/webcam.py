@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    # What is imported below takes a second, in which a Ctrl-C would be a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import logging
 import os
-import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from detector.command_line import CommandLine, check_file_to_write
 from detector.errors import UserError, run_command
+from detector.files import readable_name
+from stream.ending import Ending, leave_now
+from stream.outputs.names import check_appendable, check_outputs, free_name, with_ending
+from stream.outputs.together import AtFirst, Outputs
 from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import Update, check_threshold, thresholds_for
 from stream.session import Session, open_session
 from stream.session_options import add_session_options, check_session_options
 from stream.sources import Source, VideoFile, open_source
+from stream.sources.local import local_path
+from stream.sources.secrets import file_stem, redact, redact_text, source_from_environment
 from stream.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -32,8 +44,7 @@ DESCRIPTION = """\
 Watch a camera or a video and label what each person does. Without a source: the
 first camera in a window, or the bundled clip; without a window, files in ./out."""
 EPILOG = """\
-%(prog)s rtsp://host/door --jsonl door.jsonl
-%(prog)s party.mp4 --output labelled.mp4 --every 0.5
+%(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl
 q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
 
 
@@ -43,7 +54,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
         prog, description=DESCRIPTION, epilog=EPILOG, usage="%(prog)s [SOURCE] [options]", width=80, add_help=False,
     )
     what = cli.add_argument_group("what to watch")
-    what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, rtsp:// or http:// URL, sample")
+    what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, URL, sample, @FILE with it")
     what.add_argument("--source", metavar="S", help="the same, as an option")
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
@@ -62,38 +73,10 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
     out.add_argument("--output", metavar="MP4", help="annotated video that browsers play")
     out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame; - is standard output")
     out.add_argument("--ava-csv", metavar="FILE", help="all scores in the format of AVA's evaluation")
+    out.add_argument("--overwrite", action="store_true", help="replace a film of that name; else it gets a new one")
     out.add_argument("--all-scores", action="store_true", help="every class in the JSON lines")
     cli.add_help_and_version(out)
     return cli
-
-
-class AtFirst:
-    """An output that is opened when the first thing is written to it.
-
-    What fails before that, a model that does not load or a camera that is not there, leaves the file of an earlier
-    run as it was and no empty one.
-    """
-
-    def __init__(self, path: str, open_it: Callable[[], Any]) -> None:
-        self.path = path
-        self._open = open_it
-        self._sink: Any = None
-
-    @property
-    def opened(self) -> bool:
-        """Something was written."""
-        return self._sink is not None
-
-    def write(self, *what: Any) -> None:
-        """Append what the output takes."""
-        if self._sink is None:
-            self._sink = self._open()
-        self._sink.write(*what)
-
-    def close(self) -> None:
-        """Finish the file, if there is one."""
-        if self._sink is not None:
-            self._sink.close()
 
 
 def say(line: str) -> None:
@@ -101,76 +84,129 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m stream.webcam") -> int:
-    """Run the command."""
+def main(
+    argv: list[str] | None = None, prog: str = "python -m stream.webcam", ending: Ending | None = None
+) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: a mistake, without whatever password it may hold.
+    """
+    try:
+        return _run(argv, prog, ending)
+    except UserError as error:
+        raise UserError(redact_text(str(error))) from None
+
+
+def _run(argv: list[str] | None, prog: str, ending: Ending | None) -> int:
     args = parser(prog).parse_args(argv)
     if args.list_actions:
         check_session_options(args)
         return _list_actions(args)
     _check(args)
+    ending = ending or Ending()
     options = Options(
         every_s=args.every, smooth_s=args.smooth, display="synced" if args.display == "synced" else "now",
         pictures=True,
     )
     with contextlib.ExitStack() as stack:
         window_wanted = args.display != "none" and _display()
-        source = _open(args, window_wanted)
+        # In a thread of its own: a signal is not heard in one that waits for a camera.
+        source = _in_thread(lambda: _open(args, window_wanted))
         stack.callback(source.close)
         _default_outputs(args, source, window_wanted)
-        for path in (args.output, args.jsonl, args.ava_csv):
-            _keep_apart(path, args.source)
+        _settle_outputs(args, source)
+        if args.cache_dir:  # also for the process that large engines are built in
+            os.environ["SLOWFAST_ENGINES"] = args.cache_dir
         session = open_session(
             args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
             person_threshold=args.person_threshold, untrained=args.untrained, report=say,
         )
-        stack.callback(_close_session, session)
+        stack.callback(_close_session, session, ending)
         for line in session.notices:
             say(line)
-        _watch(args, options, source, session, window_wanted)
+        _watch(args, options, source, session, window_wanted, ending)
     return 0
 
 
-def _watch(args: argparse.Namespace, options: Options, source: Source, session: Session, window_wanted: bool) -> None:
+def _watch(
+    args: argparse.Namespace, options: Options, source: Source, session: Session, window_wanted: bool, ending: Ending
+) -> None:
     """Iterate the pipeline; every file is closed, whatever happens."""
     from stream.picture.window import Window
 
     limits = thresholds_for(session.model.labels, tuple(args.threshold))
     stats = Stats()
     with contextlib.ExitStack() as stack:
-        texts, video = _outputs(args, limits, source.fps)
+        outputs = _outputs(args, limits, source.fps)
         window = Window(f"{source.name} - actions") if window_wanted else None
-        files = [*texts, *([video] if video else [])]
-        for sink in (*files, window):
-            if sink is not None:
-                stack.callback(sink.close)
-        stack.callback(lambda: _say_end(files, stats, source))
+        if window is not None:
+            stack.callback(window.close)
+        pictures = window is not None or outputs.film is not None
+        pipeline = stack.enter_context(Pipeline(
+            source, session, options if pictures else Options(options.every_s, pictures=False)
+        ))
+        # Called first of all: files are whole before anything is waited for.
+        stack.callback(_finish, pipeline, outputs, stats, source, ending)
         if isinstance(source, VideoFile):
             # A file can wait for its engine; a camera shows pictures meanwhile.
             session.prepare(source.size_hw).result()
-        pipeline = stack.enter_context(Pipeline(
-            source, session, options if video or window else Options(options.every_s, pictures=False)
-        ))
         progress = stack.enter_context(_progress(source, args))
         say(f"watching {source.name}; {'q in the window or ' if window else ''}Ctrl-C ends")
         for update in pipeline:
-            for result in update.results:
-                for text in texts:
-                    text.write(result)
-            if update.frame is not None:
-                image = draw_update(update, limits)
-                if video is not None:
-                    video.write(image, update.time_s)
-                if window is not None and not window.show(image):
-                    break
+            with ending.held():
+                go_on = _take(update, outputs, limits, window)
             stats.add(update, time.monotonic())
             progress(update)
-            if args.seconds and _moment_s(update) >= args.seconds:
+            if not go_on or (args.seconds and _moment_s(update) >= args.seconds):
                 break
 
 
-def _outputs(
-    args: argparse.Namespace, limits: np.ndarray, fps: float | None
-) -> tuple[list[AtFirst], AtFirst | None]:
+def _take(update: Update, outputs: Outputs, limits: np.ndarray, window: Any) -> bool:
+    """Write and show an update; False if the window was closed."""
+    for change in update.changes:
+        say(f"{change.source}: {change.status}: {change.reason}")
+    for news in (*update.changes, *update.results):
+        outputs.write(news)
+    if update.frame is None:
+        return True
+    image = draw_update(update, limits)
+    if outputs.film is not None:
+        outputs.film.write(image, update.time_s)
+    return window is None or window.show(image)
+
+
+def _finish(pipeline: Pipeline, outputs: Outputs, stats: Stats, source: Source, ending: Ending) -> None:
+    """Close the files and tell what they are, before threads are waited for."""
+    with ending.held():
+        pipeline.stop()
+        try:
+            outputs.close(in_a_hurry=ending.number not in (0, signal.SIGINT))
+        finally:
+            if stats.updates:
+                say(stats.summary(source.live))
+            damage = getattr(source, "damage", "")
+            if damage:
+                say(f"{source.name}: {damage}; what can be read was worked through")
+            for line in outputs.told():
+                say(line)
+
+
+def _in_thread(body: Callable[[], Any]) -> Any:
+    """What a function returns or raises; this thread only waits, so that signals interrupt it."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(body())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="open", daemon=True).start()
+    return future.result()
+
+
+def _outputs(args: argparse.Namespace, limits: np.ndarray, fps: float | None) -> Outputs:
     """What takes answers, and what takes pictures."""
     from stream.outputs.ava_csv import AvaCsv
     from stream.outputs.film import Mp4Writer
@@ -181,7 +217,8 @@ def _outputs(
         texts.append(AtFirst(args.jsonl, lambda: JsonLines(args.jsonl, limits, args.all_scores)))
     if args.ava_csv:
         texts.append(AtFirst(args.ava_csv, lambda: AvaCsv(args.ava_csv)))
-    return texts, AtFirst(args.output, lambda: Mp4Writer(args.output, fps)) if args.output else None
+    film = AtFirst(args.output, lambda: Mp4Writer(args.output, fps, overwrite=args.overwrite)) if args.output else None
+    return Outputs(texts, film)
 
 
 def _moment_s(update: Update) -> float:
@@ -205,8 +242,9 @@ def _progress(source: Source, args: argparse.Namespace):
 
 def _open(args: argparse.Namespace, window: bool) -> Source:
     """The source that was named; without a name the first camera, and without a camera the bundled clip."""
-    if args.source is not None:
-        return open_source(args.source, live=args.live, loop=args.loop)
+    named = args.source if args.source is not None else source_from_environment()
+    if named is not None:
+        return open_source(named, live=args.live, loop=args.loop)
     try:
         return open_source("0")
     except UserError as error:
@@ -219,33 +257,50 @@ def _default_outputs(args: argparse.Namespace, source: Source, window: bool) -> 
     """Without a window and without any output named, write to ./out/ and say so."""
     if window or args.output or args.jsonl or args.ava_csv:
         return
-    stem = Path(source.name.rstrip("/").rsplit("/", 1)[-1]).stem if isinstance(source, VideoFile) else "camera"
-    args.output, args.jsonl = str(OUT / f"{stem}.mp4"), str(OUT / f"{stem}.jsonl")
+    stem = file_stem(source.name) if isinstance(source, VideoFile) else "camera"
+    args.output, args.jsonl = (str(with_ending(OUT / stem, ending, stem=stem)) for ending in (".mp4", ".jsonl"))
     say(f"no window here: writing {args.output} and {args.jsonl}")
 
 
-def _close_session(session: Session) -> None:
+def _settle_outputs(args: argparse.Namespace, source: Source) -> None:
+    """Look at the names once more, now that the source is known, and say what becomes of files that are there."""
+    for path in _check_outputs(args, getattr(source, "path", None)):
+        say(f"{readable_name(path)} is there already: new lines are appended")
+    if args.output and not args.overwrite:
+        free = free_name(args.output)
+        if str(free) != args.output:
+            there, new = readable_name(args.output), readable_name(free)
+            say(f"{there} is there already: writing {new} (--overwrite replaces it)")
+            args.output = str(free)
+
+
+def _check_outputs(args: argparse.Namespace, source: Path | None) -> list[str]:
+    """Refuse names that will not do; gives the text files that have something in them already."""
+    from stream.outputs.ava_csv import looks_like_ava_csv
+    from stream.outputs.film import SUFFIXES
+    from stream.outputs.json_lines import looks_like_json_lines
+
+    named = {"--output": args.output, "--jsonl": args.jsonl, "--ava-csv": args.ava_csv}
+    check_outputs(named, source)
+    check_file_to_write("--output", args.output, SUFFIXES)
+    begun = []
+    for option, path, is_ours in (
+        ("--jsonl", args.jsonl, looks_like_json_lines), ("--ava-csv", args.ava_csv, looks_like_ava_csv)
+    ):
+        check_file_to_write(option, path)
+        if path is not None and check_appendable(f"{option} {readable_name(path)}", path, is_ours):
+            begun.append(path)
+    return begun
+
+
+def _close_session(session: Session, ending: Ending) -> None:
+    if ending.number:
+        return  # the process ends at once, all files are closed
     if not session.close():
         # A network that is being compiled cannot be interrupted, and Python must not be torn down beneath it. All
         # files are closed by now.
         log.warning("ended while an engine was being built; it will be built again")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(130)
-
-
-def _keep_apart(path: str | None, source: str | None) -> None:
-    if path and source and Path(source).exists() and Path(path).exists() and Path(path).samefile(source):
-        raise UserError(f"{path}: is the source itself, expected another file to write to")
-
-
-def _say_end(files: list[AtFirst], stats: Stats, source: Source) -> None:
-    if not stats.updates:
-        return
-    say(stats.summary(source.live))
-    for file in files:
-        if file.opened and file.path != "-":
-            say(f"wrote {file.path}")
+        leave_now(130)
 
 
 def _list_actions(args: argparse.Namespace) -> int:
@@ -264,12 +319,12 @@ def _list_actions(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """What can be found wrong before anything is loaded; of actions' names, before all but the model's record."""
-    from stream.outputs.film import SUFFIXES
-
     if args.place is not None:
         if args.source is not None:
-            raise UserError(f"{args.place}: got two sources, {args.source} is the other; expected one")
+            raise UserError(f"{redact(args.place)}: got two sources, {redact(args.source)} is the other; expected one")
         args.source = args.place
+    if args.source is not None and not args.source.strip():
+        raise UserError("source: got an empty name, expected a camera number, a file, an address or sample")
     for name, low, high in (("every", 0, 3600), ("seconds", 0, float("inf"))):
         value = getattr(args, name)
         if value is not None and not low < value <= high:
@@ -278,12 +333,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--smooth {args.smooth:g}: expected 0 to 60 seconds")
     if args.all_scores and not args.jsonl:
         raise UserError("--all-scores: is about JSON lines, expected --jsonl FILE with it")
-    named = [p for p in (args.output, args.jsonl, args.ava_csv) if p]
-    if len(set(named)) < len(named):
-        raise UserError(f"--output, --jsonl, --ava-csv: got the same path twice ({named[0]}), expected different files")
-    check_file_to_write("--output", args.output, SUFFIXES)
-    check_file_to_write("--jsonl", args.jsonl)
-    check_file_to_write("--ava-csv", args.ava_csv)
+    _check_outputs(args, None if args.source is None else local_path(args.source))
     for setting in args.threshold:
         check_threshold(setting)
     check_session_options(args)
@@ -300,12 +350,8 @@ def _display() -> bool:
     return display_available()
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def run(argv: list[str] | None = None, prog: str = "python -m stream.webcam") -> int:
-    """Prepare the process and run the command: Ctrl-C and a polite kill both end with files closed."""
+    """Prepare the process and run the command: Ctrl-C, a hang-up and a polite kill end with files closed."""
     import cv2
 
     # Pictures are small work; more threads of OpenCV's would only stand in the network's way.
@@ -313,8 +359,14 @@ def run(argv: list[str] | None = None, prog: str = "python -m stream.webcam") ->
 
     cv2.setNumThreads(1)
     give_large_blocks_back_at_once()
-    signal.signal(signal.SIGTERM, _terminated)
-    return main(argv, prog)
+    ending = Ending()
+    ending.install()
+    code = run_command(lambda: main(argv, prog, ending))
+    ending.finished()
+    if ending.number:
+        # Threads may be at work in networks still, which Python must not be torn down beneath.
+        leave_now(ending.exit_code if code == 130 else code)
+    return code
 
 
 def command() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def numbered_picture(number: int, size_hw: tuple[int, int] = (48, 64)) -> np.nda
 def number_of(image: np.ndarray) -> int:
     """The number of a `numbered_picture`, read back after lossy coding."""
     return round((float(image.mean()) - 16) / 4)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works() -> Iterator[None]:
+    """A shell starts what it runs in the background with SIGINT ignored, and every child inherits that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -86,9 +86,15 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, Boxes]] = []
+        self.begun: list[float] = []
+
+    def begin_anew(self, time_s: float) -> None:
+        self.begun.append(time_s)
+        self.seen.clear()
 
     def update(self, boxes: Boxes, time_s: float) -> Boxes:
-        tracked = boxes.with_tracks(np.arange(1, len(boxes) + 1))
+        first = 1 + 100 * len(self.begun)
+        tracked = boxes.with_tracks(np.arange(first, first + len(boxes)))
         self.seen.append((time_s, tracked))
         return tracked
 

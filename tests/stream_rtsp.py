@@ -1,4 +1,4 @@
-"""A small RTSP camera for tests: H.264 over TCP, packed by FFmpeg's own RTP muxer, asked for by Basic password."""
+"""A small RTSP camera for tests: H.264 over TCP or UDP, packed by FFmpeg's own RTP muxer, with a Basic password."""
 
 from __future__ import annotations
 
@@ -20,21 +20,27 @@ from conftest import numbered_picture
 class RtspCamera:
     """Serves `pictures` numbered pictures a connection, at 25 a second; then hangs up, or with `silent` says no more.
 
-    `draw(i)` gives another picture i, (H, W, 3) uint8 BGR.
+    `draw(i)` gives another picture i, (H, W, 3) uint8 BGR. `transports` are those that it agrees to: tcp, udp,
+    udp_multicast; `refusal` is what it says to others. A new `password` may be set at any time.
 
-    Use as a context; `url` has the user and password in it.
+    Use as a context; `url` has the user and password in it, as they are.
     """
 
     def __init__(
-        self, pictures: int = 40, silent: bool = False, draw: Callable[[int], np.ndarray] = numbered_picture
+        self, pictures: int = 40, silent: bool = False, draw: Callable[[int], np.ndarray] = numbered_picture, *,
+        password: str = "secret", port: int = 0, transports: tuple[str, ...] = ("tcp",),
+        refusal: str = "461 Unsupported Transport",
     ) -> None:
         self.connections, self._pictures, self._silent, self._draw = 0, pictures, silent, draw
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.password, self._transports, self._refusal = password, transports, refusal
+        self.asked: list[str] = []
+        self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)  # not beyond this machine
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        port = self._listener.getsockname()[1]
-        self.url = f"rtsp://door:secret@127.0.0.1:{port}/live"
-        self._login = "Basic " + base64.b64encode(b"door:secret").decode()
+        self.port = self._listener.getsockname()[1]
+        self.url = f"rtsp://door:{password}@127.0.0.1:{self.port}/live"
 
     def __enter__(self) -> RtspCamera:
         self._threads[0].start()
@@ -45,6 +51,7 @@ class RtspCamera:
         # Closing alone does not wake accept() on Linux.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._sender.close()
         for thread in self._threads:
             thread.join(10)
 
@@ -61,6 +68,7 @@ class RtspCamera:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             connection.settimeout(10)
+            self._to = None
             data = b""
             try:
                 while not self._over.is_set():
@@ -83,7 +91,7 @@ class RtspCamera:
         body, status, extra = "", "200 OK", ""
         if method == "OPTIONS":
             extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
-        elif self._login not in request:
+        elif "Basic " + base64.b64encode(f"door:{self.password}".encode()).decode() not in request:
             status, extra = "401 Unauthorized", 'WWW-Authenticate: Basic realm="door"\r\n'
         elif method == "DESCRIBE":
             body = (
@@ -92,12 +100,29 @@ class RtspCamera:
             )
             extra = "Content-Type: application/sdp\r\n"
         elif method == "SETUP":
-            extra = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
+            status, extra = self._set_up(re.search(r"Transport: *(.*)", request).group(1).strip())
         elif method == "PLAY":
             extra = "Session: 1\r\n"
         head = f"RTSP/1.0 {status}\r\nCSeq: {number}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
         connection.sendall((head + body).encode())
         return method if status.startswith("200") else ""
+
+    def _set_up(self, asked: str) -> tuple[str, str]:
+        """Status and headers of the answer to SETUP."""
+        way = "tcp" if "/TCP" in asked else "udp_multicast" if "multicast" in asked else "udp"
+        self.asked.append(way)
+        if way not in self._transports:
+            return self._refusal, ""
+        answer = "RTP/AVP/TCP;unicast;interleaved=0-1"
+        if way == "udp":
+            port = int(re.search(r"client_port=(\d+)", asked).group(1))
+            self._to = ("127.0.0.1", port)
+            answer = f"RTP/AVP;unicast;client_port={port}-{port + 1};server_port=6970-6971"
+        elif way == "udp_multicast":
+            port = 20000 + self.port % 20000 * 2
+            self._to = ("239.255.42.42", port)
+            answer = f"RTP/AVP;multicast;destination=239.255.42.42;port={port}-{port + 1};ttl=1"
+        return "200 OK", f"Transport: {answer}\r\nSession: 1\r\n"
 
     def _play(self, connection: socket.socket) -> None:
         """Mux RTP to a local UDP port and pass each packet on over the RTSP connection, as cameras do over TCP."""
@@ -128,5 +153,8 @@ class RtspCamera:
                 packet = relay.recv(2048)
             except (TimeoutError, BlockingIOError):
                 return
-            connection.sendall(b"$" + struct.pack(">BH", 0, len(packet)) + packet)
+            if self._to is None:
+                connection.sendall(b"$" + struct.pack(">BH", 0, len(packet)) + packet)
+            else:
+                self._sender.sendto(packet, self._to)
             relay.settimeout(0.01)

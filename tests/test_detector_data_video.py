@@ -80,6 +80,13 @@ def test_a_variable_frame_rate_is_read_by_its_time_stamps(tmp_path):
     assert [number_of(f) for f in read_frames(path, wanted)] == [0, 1, 1, 2, 3, 4, 6, 6]
 
 
+def test_a_time_lapse_is_read_by_its_time_stamps(tmp_path):
+    path = write_video(tmp_path / "v.mp4", 5, 30, times=[0.0, 90.0, 180.0, 270.0, 360.0])
+    wanted = np.array([0.0, 89.0, 181.0, 300.0, 359.0])
+    assert [number_of(f) for f in read_frames(path, wanted, key_time_s=270.0)] == [0, 1, 2, 3, 4]
+    assert [number_of(f) for f in read_frames(path, np.array([271.0]))] == [3]
+
+
 def test_a_folder_of_pictures_is_a_video(folder):
     assert probe(folder / "pictures").duration_s == pytest.approx(2.0)
     frames = read_frames(folder / "pictures", np.array([-1.0, 0.0, 0.5, 1.0, 3.0]), 48)

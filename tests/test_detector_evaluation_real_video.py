@@ -143,6 +143,7 @@ def on_the_street():
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @needs_videos
 @needs_model
 def test_the_bundled_model_tells_walkers_from_standers_better_than_the_heuristic(on_the_street):

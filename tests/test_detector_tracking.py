@@ -90,7 +90,44 @@ def test_a_prediction_does_not_run_away_when_updates_stop():
     tracker = Tracker()
     for t in np.arange(0, 2.1, 0.25):
         tracker.update(seen(walker(t)), t)
-    assert tracker.predict(60.0).xyxy[0, 0] < walker(3.0)[0]
+    assert tracker.predict(3.9).xyxy[0, 0] < walker(3.0)[0]
+
+
+@pytest.mark.parametrize(("asked_s", "people"), [(2.0, 1), (3.9, 1), (4.1, 0), (60.0, 0), (3600.0, 0)])
+def test_age_counts_from_the_moment_asked_for(asked_s, people):
+    tracker = Tracker(lost_after_s=2.0)
+    for t in np.arange(0, 2.1, 0.25):
+        tracker.update(seen(walker(t)), t)
+    assert len(tracker.predict(asked_s)) == len(tracker.boxes_at(asked_s)) == people
+
+
+def test_a_slow_detector_keeps_its_people_until_the_next_search_but_not_for_ever():
+    tracker = Tracker(lost_after_s=2.0)
+    for t in np.arange(0, 18, 3.5):
+        tracker.update(seen(walker(t, 5.0)), t)
+    assert [len(tracker.predict(17.5 + age_s)) for age_s in (3.4, 8.0, 9.0)] == [1, 1, 0]
+
+
+def test_beginning_anew_gives_new_ids_and_keeps_the_past_apart():
+    tracker = Tracker()
+    for t in np.arange(0, 2, 0.2):
+        tracker.update(seen(walker(t, 0), walker(t, 0, 500)), t)
+    tracker.begin_anew(3.0)
+    assert len(tracker.predict(3.0)) == len(tracker.boxes_at(3.0)) == len(tracker.boxes_at(2.9)) == 0
+    assert tracker.update(seen(walker(3, 0)), 3.0).track_id.tolist() == [-1]
+    assert len(tracker.predict(3.1)) == 0
+    assert tracker.update(seen(walker(3, 0)), 3.2).track_id.tolist() == [3]
+    assert tracker.predict(3.3).track_id.tolist() == [3]
+    assert tracker.boxes_at(3.1).track_id.tolist() == [3]
+    # Before the cut stand those from before it, in it nobody.
+    assert sorted(tracker.boxes_at(1.0).track_id.tolist()) == [1, 2]
+    assert len(tracker.boxes_at(2.5)) == 0
+    tracker.begin_anew(20.0)
+    tracker.begin_anew(21.0)
+    for t in (21.0, 21.2):
+        last = tracker.update(seen(walker(3, 0)), t)
+    assert last.track_id.tolist() == [4]
+    assert len(tracker.boxes_at(1.0)) == 0  # forgotten by now
 
 
 @pytest.mark.parametrize("asked_s", [0.05, 0.4, 1.0, 1.99])

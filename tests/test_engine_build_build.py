@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 
 import numpy as np
 import pytest
@@ -168,3 +170,44 @@ def test_it_can_be_asked_whether_an_engine_is_there(model, network, tmp_path):
     assert is_built(model, network, **wanted)
     assert not is_built(model, network, **wanted | {"size_hw": (96, 96)})
     assert is_built(model, network, **wanted | {"target": "torch"})
+
+
+def edited_manifest(folder, **changes):
+    path = next(folder.glob("*/manifest.json"))
+    data = json.loads(path.read_text())
+    data["verify"] |= changes
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.mark.parametrize("changes", [
+    {"source": 7, "score_max": "small"}, {"precision": "fp99"}, {"score_mean": None}, {"more": 1},
+])
+def test_a_verification_that_cannot_be_read_is_made_again(model, network, tmp_path, changes):
+    build(model, network, tmp_path).close()
+    path = edited_manifest(tmp_path, **changes)
+    lines = []
+    build(model, network, tmp_path, report=lines.append).close()
+    assert [line.split(":")[0] for line in lines] == ["verified"]
+    assert verify.Report(**json.loads(path.read_text())["verify"]).ok
+
+
+def test_a_verification_that_failed_still_refuses(model, network, tmp_path):
+    build(model, network, tmp_path).close()
+    edited_manifest(tmp_path, ok=False, score_max=0.4)
+    with pytest.raises(UserError, match="0.4"):
+        build(model, network, tmp_path)
+
+
+def test_without_a_place_to_keep_it_the_engine_works_all_the_same(model, network, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    lines, folder = [], tmp_path / "nowhere"
+    arguments = {"size_hw": SIZE_HW, "target": "openvino", "precision": "fp32", "cache_dir": folder}
+    assert is_built(model, network, **arguments)  # building ahead would be for nothing
+    engine = build(model, network, folder, report=lines.append)
+    frames, rois = engine_input(model, drawn_clips(model, SIZE_HW, 1)[0], SIZE_HW)
+    expected = expected_scores(network, frames, rois)[1]
+    assert np.abs(engine.run_head(engine.run_trunk(frames), rois) - expected).max() < 1e-3
+    engine.close()
+    assert sum("not kept" in line for line in lines) == 1
+    assert not folder.exists()

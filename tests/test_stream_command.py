@@ -109,3 +109,31 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
     assert done.returncode == 0
+
+
+def test_what_opens_a_session_has_the_same_options_everywhere():
+    from demo.__main__ import parser as demo
+    from stream.bench import parser as bench
+    from stream.webcam import parser as webcam
+
+    def options(parser) -> dict[str, tuple]:
+        return {name: (a.metavar, a.type) for a in parser._actions for name in a.option_strings}
+
+    shared = ("--model", "--weights", "--detector", "--engine", "--precision", "--device", "--person-threshold",
+              "--untrained", "--version", "--help")
+    first = options(webcam())
+    for other in (demo(), bench()):
+        assert {name: options(other)[name] for name in shared} == {name: first[name] for name in shared}
+
+
+@pytest.mark.parametrize(("module", "former", "present"), [
+    ("detector.evaluation.people", "v.mp4 l.csv --threshold 2", "--person-threshold"),
+    ("detector.training.fill_boxes", "x.csv --person-detector nope --output y", "x.csv"),
+])
+def test_former_names_of_options_still_work(module, former, present, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module_main = __import__(module, fromlist=["main"]).main
+    with pytest.raises(UserError) as error:
+        module_main(former.split())
+    assert "unknown option" not in str(error.value)
+    assert present in str(error.value)

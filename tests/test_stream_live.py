@@ -8,6 +8,8 @@ import pytest
 from stream_fakes import Clock, FakeDetector, FakeEngine, FakeTracker, ListSource, fake_session, grey_frames
 
 from detector.types import Boxes
+from stream.handoff import Closed
+from stream.live import LiveRun
 from stream.pipeline import Options, Pipeline
 from stream.sources import PushSource
 from stream.watching import Watch, with_newcomers
@@ -187,17 +189,167 @@ def test_closing_from_another_thread_while_the_engine_computes():
     assert session.close()
 
 
-def test_the_source_that_ends_gives_its_last_answer():
-    session, _, _ = fake_session()
-    source, stop = PushSource(capacity=1000), threading.Event()
-    for i in range(30):
-        source.push(np.full((48, 64, 3), i, np.uint8), i / 10)
-    source.end()
+@pytest.mark.parametrize("pictures", [True, False])
+def test_the_source_that_ends_gives_its_last_answer(pictures):
+    over, ended, entered = threading.Event(), threading.Event(), threading.Event()
+
+    def compute(call):
+        if call == 1:
+            entered.set()
+            # The source ends, and whoever shows pictures has taken the last one, while this is being computed.
+            assert over.wait(BOUND_S)
+            ended.wait(0.2)
+
+    class Ends(ListSource):
+        def __iter__(self):
+            for i, frame in enumerate(self._frames):
+                if i > 50 and entered.is_set():
+                    break
+                threading.Event().wait(0.01)
+                yield frame
+            over.set()
+
+    session, _, engine = fake_session(engine=FakeEngine(before=compute))
     with session:
         session.prepare((48, 64)).result(BOUND_S)
-        updates = run(source, session)
-    stop.set()
+        updates = run(Ends(grey_frames(250), live=True), session, Options(pictures=pictures))
     assert updates[-1].status.live
+    answers = [r for u in updates for r in u.results]
+    assert len(answers) == engine.calls >= 2
+    assert updates[-1].results
+    assert len({r.frame_index for r in answers}) == len(answers)
+
+
+def test_it_is_said_what_is_being_started_and_no_longer_than_that():
+    entered, release = threading.Event(), threading.Event()
+
+    def compute(call):
+        entered.set()
+        assert release.wait(BOUND_S)
+
+    session, _, _ = fake_session(engine=FakeEngine(before=compute))
+    source, stop, messages = PushSource(), threading.Event(), []
+
+    def act(update):
+        messages.append((update.status.message, (bool(messages) and messages[-1][1]) or bool(update.results)))
+        if len(messages) > 5 and entered.is_set():
+            release.set()
+
+    with session:
+        pusher = feed(source, 0.005, stop)
+        run(source, session, act=act, stop=lambda u: len([m for m in messages if m[1]]) > 3)
+        stop.set()
+        pusher.join(BOUND_S)
+    assert {m for m, answered in messages if not answered} >= {"starting the action network"}
+    assert {m for m, answered in messages if answered} == {""}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_frames_that_the_source_dropped_count_as_dropped(live):
+    session, _, _ = fake_session()
+    frames = [f for f in grey_frames(40) if f.index not in (0, 1, 7, 20, 21, 22)]
+    hold = threading.Event()
+    source = ListSource(frames, live=live, before=lambda index: hold.wait(0.005))
+    with session:
+        updates = run(source, session, Options(pictures=True))
+    shown = sum(u.frame is not None and u.time_s == u.frame.time_s for u in updates)
+    assert updates[-1].status.drops.frames == 40 - shown
+    if not live:
+        assert shown == 34
+
+
+def test_the_label_of_somebody_without_a_track_is_nobody_elses():
+    session, _, _ = fake_session()
+    frames = [grey_frames(200)[100]] * 1
+    with session:
+        watch = Watch(ListSource(frames, live=True), session, Options(), Forgetful(), Clock())
+        ring = watch.take(frames[0])
+        ring.write(frames[0])
+        found, _ = watch.detect(frames[0])
+        assert found.track_id.tolist() == [-1]
+        assert len(watch.answer(ring.newest(), found, 10.0, 0.0).detections) == 1
+        update = watch.update(frames[0], (), predicted=True)
+    assert update.boxes.track_id.tolist() == [-1]
+    assert np.isnan(update.scores).all()
+
+
+class Rests:
+    """A stop event that notes how long somebody rested instead of resting, and ends after so many rests."""
+
+    def __init__(self, clock, most=3):
+        self.rests, self._clock, self._most = [], clock, most
+
+    def wait(self, seconds):
+        self.rests.append(round(seconds, 6))
+        self._clock.now_s += seconds
+        return len(self.rests) >= self._most
+
+    def is_set(self):
+        return False
+
+
+@pytest.mark.parametrize(("every_s", "worked_s", "rest_s"), [
+    # A quick detector keeps the beat, a slower one rests twice as long as it worked, a slow one not for ever.
+    (None, 0.01, 0.09), (None, 0.1, 0.2), (None, 3.0, 0.5), (1.0, 0.1, 0.9), (0.05, 0.02, 0.04), (0.01, 0.0, 0.01),
+])
+def test_the_detector_leaves_most_of_a_small_machine_to_the_network(every_s, worked_s, rest_s):
+    session, _, _ = fake_session()
+    clock = Clock()
+    with session:
+        watch = Watch(ListSource([], live=True), session, Options(detect_every_s=every_s), FakeTracker(), clock)
+        watch.stop = Rests(clock)
+        live = LiveRun(watch, lambda error: None)
+        frame = grey_frames(1)[0]
+        watch.take(frame)
+
+        def detect(newest):
+            clock.now_s += worked_s
+            live._newest.put(frame)
+            return Boxes.empty(), worked_s
+
+        watch.detect = detect
+        live._newest.put(frame)
+        live._detect()
+    assert watch.stop.rests == [rest_s] * 3
+
+
+def test_the_last_picture_is_shown_again_while_the_camera_is_silent_and_time_goes_on():
+    session, _, _ = fake_session()
+    clock = Clock(100.0)
+    with session:
+        watch = Watch(ListSource([], live=True), session, Options(), FakeTracker(), clock)
+        live = LiveRun(watch, lambda error: None)
+        frame = grey_frames(100)[70]
+        frame = type(frame)(frame.image, 70, 7.0, 100.0)
+        watch.take(frame)
+        live._outlet.put_frame(frame)
+        updates = live.updates()
+        assert next(updates).time_s == 7.0
+        taken = live._outlet.take
+        live._outlet.take = lambda idle_s: (setattr(clock, "now_s", clock.now_s + idle_s), (None, (), 0))[1]
+        again = [next(updates) for _ in range(6)]
+        assert [u.time_s for u in again] == [7.5, 8.0, 8.5, 9.0, 9.5, 10.0]
+        assert all(u.frame is frame for u in again)
+        assert [u.status.online for u in again] == [True] * 4 + [False] * 2
+        assert [c.status for u in again for c in u.changes] == ["offline"]
+        live._outlet.take = taken
+        live.stop()
+        assert list(updates) == []
+
+
+def test_nothing_is_offered_after_the_pipeline_was_stopped():
+    session, _, _ = fake_session()
+    with session:
+        source = ListSource(grey_frames(5), live=True)
+        watch = Watch(source, session, Options(), FakeTracker(), Clock())
+        live = LiveRun(watch, lambda error: None)
+        watch.stop.set()
+        live._capture()
+        assert watch.ring is None
+        watch.stop.clear()
+        live.stop()
+        with pytest.raises(Closed):
+            live._capture()
 
 
 def test_synced_pictures_wait_for_their_labels():
@@ -277,7 +429,7 @@ def test_a_detector_slower_than_a_second_loses_nobody_between_two_searches():
     frames = grey_frames(200)
     with session:
         watch = Watch(ListSource(frames), session, Options(), Forgetful(), Clock())
-        watch.begin(frames[0])
+        watch.take(frames[0])
         watch.detect(frames[0])
         assert len(watch.people_at(1.1, (48, 64))) == 1
         assert len(watch.people_at(3.0, (48, 64))) == 0  # nothing says yet that the detector is slow

@@ -1,7 +1,9 @@
 """What is written: its form, that it is complete, and that it survives whatever happens."""
 
 import csv
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -113,7 +115,7 @@ def read(path: Path) -> list[tuple[float, np.ndarray]]:
 
 
 def test_mp4_is_what_browsers_play_and_keeps_times(tmp_path):
-    path = tmp_path / "deep" / "out.mp4"
+    path = tmp_path / "new" / "out.mp4"
     writer = Mp4Writer(path, fps=10, crf=10)
     times_s = [5.0, 5.1, 5.4, 5.5, 7.0]
     for number, time_s in enumerate(times_s):
@@ -170,20 +172,23 @@ def test_another_ending_is_refused(tmp_path):
         Mp4Writer(tmp_path / "out.avi")
 
 
-def test_a_killed_process_leaves_a_file_that_plays(tmp_path):
-    program = textwrap.dedent("""
-        import sys, time
-        import numpy as np
-        from stream.outputs.film import Mp4Writer
-        writer = Mp4Writer(sys.argv[1], fps=10)
-        for i in range(200):
-            writer.write(np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8), i / 10)
-        print("written", flush=True)
-        time.sleep(60)
-    """)
+FILM = """
+    import resource, sys, time
+    import numpy as np
+    from stream.outputs.film import Mp4Writer
+    writer = Mp4Writer(sys.argv[1], fps=10)
+    for i in range(int(sys.argv[2])):
+        writer.write(np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8), i / 10)
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("pictures", [2, 5, 30])
+def test_a_killed_process_leaves_all_but_its_last_picture(tmp_path, pictures):
     path = tmp_path / "killed.mp4"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", textwrap.dedent(FILM), str(path), str(pictures)], stdout=subprocess.PIPE, text=True,
         cwd=Path(__file__).resolve().parent.parent,
     )
     try:
@@ -191,5 +196,183 @@ def test_a_killed_process_leaves_a_file_that_plays(tmp_path):
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-    # What waits in the encoder and the last fragment may be lost, the rest is there.
-    assert len(list(open_video(str(path)))) >= 100
+    assert len(list(open_video(str(path)))) == pictures - 1
+
+
+def write_noise(writer: Mp4Writer, pictures: int) -> None:
+    for number in range(pictures):
+        writer.write(np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8), number / 10)
+
+
+def write_results(sink: JsonLines, count: int) -> None:
+    for _ in range(count):
+        sink.write(a_result())
+
+
+@pytest.fixture
+def small_disk(monkeypatch):
+    """A function after which so many bytes fit on the disk."""
+
+    def limit(most_bytes: int) -> None:
+        real, left = os.write, [most_bytes]
+
+        def write(fd: int, data: bytes) -> int:
+            if fd < 3:
+                return real(fd, data)
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            done = real(fd, data[: left[0]])
+            left[0] -= done
+            return done
+
+        monkeypatch.setattr(os, "write", write)
+
+    return limit
+
+
+def test_a_full_disk_keeps_whole_pictures_and_says_how_many(tmp_path, small_disk):
+    path = tmp_path / "full.mp4"
+    small_disk(30_000)
+    writer = Mp4Writer(path, fps=10)
+    full = r"cannot be written any more \(No space left on device\); the \d+ pictures"
+    with pytest.raises(UserError, match=full) as said:
+        write_noise(writer, 90)
+    writer.close()
+    assert len(read(path)) == writer.pictures
+    assert f"the {writer.pictures} pictures before that are kept and play" in str(said.value)
+    assert 5 < writer.pictures < 60
+    assert [p.name for p in tmp_path.iterdir()] == ["full.mp4"]
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_no_film(tmp_path, small_disk):
+    small_disk(100)
+    writer = Mp4Writer(tmp_path / "full.mp4", fps=10)
+    with pytest.raises(UserError, match="nothing is kept"):
+        write_noise(writer, 3)
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_the_last_picture_is_an_error_too(tmp_path, small_disk):
+    with Mp4Writer(tmp_path / "probe.mp4", fps=10) as probe:
+        write_noise(probe, 20)
+        almost = (tmp_path / "probe.mp4").stat().st_size
+    small_disk(almost + 10)
+    writer = Mp4Writer(tmp_path / "full.mp4", fps=10)
+    write_noise(writer, 20)
+    with pytest.raises(UserError, match="the 19 pictures before that are kept"):
+        writer.close()
+    assert len(read(tmp_path / "full.mp4")) == 19
+
+
+def test_without_room_for_the_index_all_pictures_stay_and_it_is_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "full.mp4"
+    writer = Mp4Writer(path, fps=10)
+    write_noise(writer, 20)
+    real = av.open
+
+    def open_(name, mode="r", **how):
+        if mode == "w" and name.endswith(".part"):
+            raise av.error.OSError(errno.ENOSPC, "No space left on device")
+        return real(name, mode, **how)
+
+    monkeypatch.setattr(av, "open", open_)
+    with pytest.raises(UserError, match=r"could not be given its index \(No space left.*all 20 pictures are in it"):
+        writer.close()
+    monkeypatch.undo()
+    assert len(read(path)) == 20
+    assert [p.name for p in tmp_path.iterdir()] == ["full.mp4"]
+
+
+def test_a_film_that_is_there_is_kept(tmp_path):
+    for expected in ("film.mp4", "film-2.mp4", "film-3.mp4"):
+        with Mp4Writer(tmp_path / "film.mp4", fps=10) as writer:
+            writer.write(numbered_picture(1), 0)
+        assert writer.path.name == expected
+    first = (tmp_path / "film.mp4").stat().st_ino
+    with Mp4Writer(tmp_path / "film.mp4", fps=10, overwrite=True) as writer:
+        assert (tmp_path / "film.mp4").stat().st_ino == first  # until there is something better
+        writer.write(numbered_picture(1), 0)
+        writer.write(numbered_picture(2), 0.1)
+    assert len(read(tmp_path / "film.mp4")) == 2
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_two_that_begin_at_once_write_two_films(tmp_path):
+    writers = [Mp4Writer(tmp_path / "film.mp4", fps=10) for _ in range(2)]
+    for writer in writers:
+        writer.write(numbered_picture(1), 0)
+    for writer in writers:
+        writer.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["film-2.mp4", "film.mp4"]
+
+
+@pytest.mark.parametrize("name", ["n" * 246 + ".mp4", "a:b.mp4", "caf\udce9.mp4", "%d.mp4"])
+def test_films_of_any_name(tmp_path, name):
+    with Mp4Writer(tmp_path / name, fps=10) as writer:
+        writer.write(numbered_picture(1), 0)
+    assert len(list(open_video(tmp_path / name))) == 1
+    assert b"moof" not in (tmp_path / name).read_bytes()
+
+
+def test_in_a_hurry_a_long_film_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("stream.outputs.film.HURRY_BYTES", 1000)
+    writer = Mp4Writer(tmp_path / "long.mp4", fps=10)
+    write_noise(writer, 20)
+    writer.close(in_a_hurry=True)
+    assert b"moof" in (tmp_path / "long.mp4").read_bytes()
+    assert len(read(tmp_path / "long.mp4")) == 20
+
+
+def test_lines_are_appended_and_nothing_is_lost_on_a_full_disk(tmp_path, small_disk):
+    path = tmp_path / "o.jsonl"
+    with JsonLines(path, LIMITS) as sink:
+        sink.write(a_result())
+    size = path.stat().st_size
+    small_disk(2 * size + 50)
+    sink = JsonLines(path, LIMITS)
+    with pytest.raises(UserError, match=r"cannot be written any more \(No space left on device\)"):
+        write_results(sink, 5)
+    sink.close()
+    assert [json.loads(line)["frame"] for line in path.read_text(encoding="utf-8").splitlines()] == [48] * 3
+
+
+@pytest.mark.parametrize(("kind", "left", "kept"), [
+    (lambda p: JsonLines(p, LIMITS), '{"a": 1}\n{"b": 2', '{"a": 1}\n'),
+    (lambda p: JsonLines(p, LIMITS), '{"a": 1}\n{"b": 2}', '{"a": 1}\n{"b": 2}\n'),
+    (lambda p: JsonLines(p, LIMITS), '{"torn', ""),
+    (lambda p: JsonLines(p, LIMITS), "", ""),
+    (AvaCsv, "d,0001,0,0,1,1,12,0.5000\nd,0001,0,0,1,1,13,0.5", "d,0001,0,0,1,1,12,0.5000\n"),
+    (AvaCsv, "d,0001,0,0,1,1,12,0.5000", "d,0001,0,0,1,1,12,0.5000\n"),
+])
+def test_a_torn_last_line_is_healed(tmp_path, kind, left, kept):
+    path = tmp_path / "o"
+    path.write_text(left, encoding="utf-8")
+    sink = kind(path)
+    sink.write(a_result())
+    sink.close()
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(kept)
+    assert len(text) > len(kept)
+    new = text[len(kept):]
+    assert new.startswith(("{", "door,"))
+    assert new.endswith("\n")
+
+
+def test_dev_full_is_one_line(capsys):
+    sink = JsonLines("/dev/full", LIMITS)
+    with pytest.raises(UserError, match="/dev/full: cannot be written any more"):
+        sink.write(a_result())
+    sink.close()
+
+
+def test_lines_for_an_ascii_terminal_are_still_json(monkeypatch):
+    import io
+
+    taken = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", taken)
+    JsonLines("-", LIMITS).write(a_result(source="Tür \U0001f6aa.mp4"))
+    AvaCsv("-").write(a_result(source="Tür.mp4"))
+    first, *rest = taken.buffer.getvalue().decode("ascii").splitlines()
+    assert json.loads(first)["source"] == "Tür \U0001f6aa.mp4"
+    assert len(rest) > 1

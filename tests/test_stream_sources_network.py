@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import number_of, numbered_picture
+from stream_fakes import Clock
 
 from detector.errors import UserError
 from stream.sources import network
 from stream.sources.decode import ConnectionLost
 from stream.sources.network import open_network
-from stream.sources.reconnect import Backoff, LiveCamera, LiveClock
+from stream.sources.reconnect import Backoff, LiveCamera
 
 
 class MjpegServer:
@@ -161,7 +162,7 @@ def test_a_missing_page_is_one_line():
 
 
 def test_waits_double_up_to_a_limit_and_start_again_after_a_good_connection():
-    backoff = Backoff(first_s=1, most_s=8, stable_s=10, jitter=lambda: 0.0)
+    backoff = Backoff(first_s=1, most_s=8, stable_s=10, jitter=lambda: 0.0, early_s=0)
     assert [backoff.next_wait_s(0) for _ in range(5)] == [1, 2, 4, 8, 8]
     backoff.connected(100)
     assert backoff.next_wait_s(105) == 8  # it did not hold
@@ -169,28 +170,34 @@ def test_waits_double_up_to_a_limit_and_start_again_after_a_good_connection():
     assert backoff.next_wait_s(211) == 1
 
 
+def test_a_connection_that_held_and_gave_pictures_all_the_while_starts_from_the_beginning():
+    backoff = Backoff(jitter=lambda: 0.0)
+    for _ in range(9):
+        backoff.next_wait_s(0)
+    for i in range(110):
+        backoff.connected(300 + i / 10)
+    assert backoff.next_wait_s(311) == 0.5
+
+
+@pytest.mark.parametrize("connections_s", [[], [30.0], [5.0, 10.0, 15.0, 20.0, 25.0]])
+def test_a_server_that_is_back_is_found_soon_for_two_minutes_and_seldom_bothered_after(connections_s):
+    backoff = Backoff(jitter=lambda: 0.0)
+    for at_s in connections_s:  # short ones: a picture, and gone
+        backoff.next_wait_s(at_s - 1)
+        backoff.connected(at_s)
+    lost_s = now = connections_s[-1] if connections_s else 0.0
+    attempts = []
+    while now < lost_s + 600:
+        now += backoff.next_wait_s(now)
+        attempts.append(now - lost_s)
+    early = [b - a for a, b in pairwise([0.0, *attempts]) if a < 120]
+    assert max(early) <= 2.0
+    late = [b - a for a, b in pairwise(attempts) if a > 150]
+    assert set(late) == {15.0}
+
+
 def test_waits_are_spread_downwards_only():
     assert Backoff(first_s=1, jitter=lambda: 1.0).next_wait_s(0) == 0.75
-
-
-def test_live_time_follows_good_stamps_and_ignores_bad_ones():
-    clock = LiveClock(10, start_s=100)
-    # Stamps 0.1 s apart that arrive in bursts keep their own distance.
-    assert clock.next(7.0, 100.00) == pytest.approx(0.0)
-    assert clock.next(7.1, 100.18) == pytest.approx(0.1)
-    assert clock.next(7.2, 100.19) == pytest.approx(0.2)
-    # After a pause the stamps are brought back to the clock.
-    assert clock.next(7.3, 105.0) == pytest.approx(5.0)
-    assert clock.next(7.4, 105.1) == pytest.approx(5.1)
-    # Stamps that run at the wrong rate are pulled back.
-    times = [clock.next(7.4 + i, 105.1 + i / 10) for i in range(1, 30)]
-    assert abs(times[-1] - 8.0) <= 1.0
-    assert all(b > a for a, b in pairwise(times))
-
-
-def test_without_stamps_live_time_is_the_clock():
-    clock = LiveClock(None, start_s=10)
-    assert [clock.next(None, t) for t in (10.0, 10.5, 10.4)] == pytest.approx([0.0, 0.5, 0.501])
 
 
 class Scripted:
@@ -231,6 +238,60 @@ def test_every_connection_is_let_go_and_failed_attempts_are_tried_again():
     assert waits.seconds == [0.5, 1.0, 2.0]
     assert waits.statuses[1] == "camera offline: not there; next attempt in 1 s"
     assert made[0].closed
+
+
+def test_the_text_counts_down_and_says_when_it_is_connecting():
+    clock, texts = Clock(), []
+    outcomes = iter([Scripted(1), UserError("cable: 401 Unauthorized; is the password right?"), Scripted(1)])
+
+    def connect():
+        texts.append(camera.status.message if made else "")
+        made.append(1)
+        outcome = next(outcomes)
+        if isinstance(outcome, UserError):
+            raise outcome
+        return outcome
+
+    def wait(event, seconds):
+        for left_s in (seconds, seconds / 2):
+            clock.now_s += seconds - left_s
+            texts.append(camera.status.message)
+        clock.now_s += seconds / 2
+        return False
+
+    made = []
+    camera = LiveCamera(
+        "cable", connect, wait=wait, clock=clock,
+        backoff=Backoff(first_s=2.0, jitter=lambda: 0.0, early_most_s=8.0, blink_most_s=8.0),
+    )
+    list(islice(camera, 2))
+    assert texts == [
+        "", "camera offline: gave no picture; next attempt in 2 s",
+        "camera offline: gave no picture; next attempt in 1 s",
+        "camera offline: gave no picture; connecting", "camera offline: 401 Unauthorized; next attempt in 4 s",
+        "camera offline: 401 Unauthorized; next attempt in 2 s", "camera offline: 401 Unauthorized; connecting",
+    ]
+    assert [s.reason for s in camera.changes()] == ["gave no picture", "401 Unauthorized", ""]
+
+
+@pytest.mark.parametrize(("url", "raises"), [
+    ("rtsp://user:p@ss/word@127.0.0.1:{closed}/x", True), ("http://127.0.0.1:{closed}/x?a=b@c", True),
+    ("rtsp://127.0.0.1:{open}/x", False), ("rtsp://user:secret@127.0.0.1:{open}", False),
+    ("udp://127.0.0.1:{closed}", False), ("srt://127.0.0.1:{closed}", False),
+    ("rtsp://user:secret@no-such-host.invalid/x", True), ("rtsp://127.0.0.1:99999/x", True),
+    ("rtsp://a:b:c/x", True),
+])
+def test_a_knock_tells_whether_anybody_listens(url, raises):
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        url = url.format(open=listener.getsockname()[1], closed=held.getsockname()[1])
+        if not raises:
+            network.knock(url)
+            return
+        with pytest.raises(UserError) as caught:
+            network.knock(url)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_first_connection_must_work():

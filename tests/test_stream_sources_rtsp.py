@@ -52,6 +52,75 @@ def test_a_lost_rtsp_camera_is_connected_again():
     assert "secret" not in statuses[0].message
 
 
+@pytest.mark.parametrize(("transports", "refusal"), [
+    (("udp",), "461 Unsupported Transport"), (("udp",), "400 Bad Request"),
+    (("udp_multicast",), "461 Unsupported Transport"),
+])
+def test_a_server_without_tcp_is_watched_over_what_it_has(transports, refusal):
+    with RtspCamera(pictures=40, transports=transports, refusal=refusal) as server:
+        camera = open_network(server.url)
+        frames = list(islice(camera, 15))
+        camera.close()
+    numbers = [number_of(f.image) for f in frames]
+    assert numbers == list(range(numbers[0], numbers[0] + 15))
+    assert server.asked[0] == "tcp"
+    assert server.asked[-1] == transports[0]
+
+
+def test_the_transport_that_worked_is_asked_for_first_the_next_time():
+    with RtspCamera(pictures=10, transports=("udp",)) as server:
+        camera = open_network(server.url, wait=quick)
+        list(islice(camera, 14))
+        camera.close()
+        assert server.asked[:3] == ["tcp", "udp", "udp"]
+
+
+def test_a_server_that_refuses_every_transport_is_one_line():
+    with RtspCamera(transports=()) as server, pytest.raises(UserError, match="cannot be opened") as caught:
+        open_network(server.url)
+    assert server.asked == ["tcp", "udp", "udp_multicast"]
+    assert "secret" not in str(caught.value)
+
+
+def test_a_transport_that_is_agreed_to_and_carries_nothing_is_not_asked_for_again(monkeypatch):
+    asked = []
+
+    class Agrees:
+        """Agrees to whatever is asked for first; only UDP carries pictures."""
+
+        fps, gave_pictures = 25.0, False
+
+        def __init__(self, url, transports=network.TRANSPORTS):
+            asked.append(list(transports))
+            self.transport, self.video = transports[0], self
+            self.duration_s = None
+
+        def __iter__(self):
+            if self.transport == "udp":
+                self.gave_pictures = True
+                yield np.zeros((4, 4, 3), np.uint8), None
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(network, "NetworkStream", Agrees)
+    monkeypatch.setattr(network, "knock", lambda url: None)
+    camera = open_network("rtsp://host/live", wait=quick)
+    assert len(list(islice(camera, 3))) == 3
+    camera.close()
+    assert asked == [["tcp", "udp", "udp_multicast"], *[["udp", "udp_multicast", "tcp"]] * 3]
+
+
+@pytest.mark.parametrize("password", ["p@s/s#w%rd", "2024/secret", "a?b[c]", "p%40ss", "plain"])
+def test_passwords_are_taken_as_they_are(password):
+    with RtspCamera(pictures=30, password=password.replace("%40", "@")) as server:
+        url = server.url.replace(server.password, password)
+        camera = open_network(url)
+        assert len(list(islice(camera, 3))) == 3
+        camera.close()
+    assert camera.name == f"rtsp://***@127.0.0.1:{server.port}/live"
+
+
 def test_a_silent_rtsp_camera_is_connected_again(monkeypatch):
     monkeypatch.setattr(network, "READ_TIMEOUT_S", 1.0)
     with RtspCamera(pictures=30, silent=True) as server:

@@ -159,6 +159,7 @@ def test_a_source_needs_no_option(command, write_video):
 
 @pytest.mark.parametrize(("words", "says"), [
     (["a.mp4", "--source", "b.mp4"], "a.mp4: got two sources, b.mp4 is the other"),
+    ([""], "source: got an empty name"), (["--source", " "], "source: got an empty name"),
     (["a.mp4", "b.mp4"], "b.mp4: one word too many"),
     (["--treshold", "1"], "--treshold: unknown option; perhaps --threshold?"),
     (["--output", "new/deep/o.mp4"], "--output: there is no folder new to make deep in"),
@@ -255,10 +256,12 @@ def test_help_fits_a_screen():
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_a_polite_kill_end_with_files_closed(tmp_path, write_video, number):
     program = textwrap.dedent("""
-        import sys
+        import signal, sys
+        for number in (signal.SIGINT, signal.SIGHUP):  # a shell in the background ignores them for its children
+            signal.signal(number, signal.default_int_handler)
         sys.path.insert(0, "tests")
         import detector.tracking
         from stream import webcam
@@ -277,7 +280,7 @@ def test_ctrl_c_and_a_polite_kill_end_with_files_closed(tmp_path, write_video, n
     assert json.loads(process.stdout.readline())["schema"] == 1
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + number, said
     assert said.rstrip().endswith("stopped")
     assert "Traceback" not in said
     assert frames_in(out) >= 1
@@ -286,3 +289,101 @@ def test_ctrl_c_and_a_polite_kill_end_with_files_closed(tmp_path, write_video, n
 
 def test_pipeline_exports_what_the_module_says():
     assert set(pipeline.__all__) == {"Options", "Pipeline"}
+
+
+@pytest.mark.parametrize("option", ["--output", "--jsonl", "--ava-csv"])
+@pytest.mark.parametrize("source", ["{film}", "file://{film}", "file://localhost{film}", "link.mp4", "./clip.mp4"])
+def test_the_source_is_never_written_to(command, write_video, capsys, option, source):
+    film = write_video(frames=5)
+    before = film.read_bytes()
+    Path("link.mp4").symlink_to(film)
+    for name in (film, "link.mp4", "../" + film.parent.name + "/clip.mp4"):
+        assert command("--source", source.format(film=film), option, name) == 2
+    said = capsys.readouterr().err
+    assert said.count("is the source itself") == 3
+    assert "watching" not in said
+    assert film.read_bytes() == before
+
+
+def test_a_second_run_loses_nothing_of_the_first(command, write_video, capsys):
+    film = write_video(frames=15, fps=10)
+    words = ("--source", film, "--output", "o.mp4", "--jsonl", "o.jsonl", "--ava-csv", "o.csv", "--threshold", "0")
+    assert command(*words) == 0
+    lines, rows, first = lines_of("o.jsonl"), Path("o.csv").read_text(encoding="utf-8"), Path("o.mp4").read_bytes()
+    capsys.readouterr()
+    assert command(*words) == 0
+    said = capsys.readouterr().err
+    assert "o.jsonl is there already: new lines are appended" in said
+    assert "o.mp4 is there already: writing o-2.mp4 (--overwrite replaces it)" in said
+    assert "wrote o-2.mp4" in said
+    assert lines_of("o.jsonl")[: len(lines)] == lines
+    assert len(lines_of("o.jsonl")) == 2 * len(lines)
+    assert Path("o.csv").read_text(encoding="utf-8") == rows * 2
+    assert (Path("o.mp4").read_bytes(), frames_in("o-2.mp4")) == (first, 15)
+    assert command(*words, "--overwrite", "--seconds", "0.5") == 0
+    assert frames_in("o.mp4") < 15
+    assert not Path("o-3.mp4").exists()
+
+
+def test_what_is_missing_or_spoilt_is_said_at_the_end(command, write_video, capsys, tmp_path):
+    film = write_video(frames=30, fps=10)
+    with av.open(str(film)) as old, av.open(str(tmp_path / "f.mp4"), "w", options={"movflags": "faststart"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    data = (tmp_path / "f.mp4").read_bytes()
+    (tmp_path / "f.mp4").write_bytes(data[: len(data) * 3 // 4])
+    assert command("--source", "f.mp4", "--jsonl", "o.jsonl") == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "ends early, at " in line and "of 3.0 s" in line and line.startswith("f.mp4: ")]
+    assert said[-1] == "wrote o.jsonl"
+
+
+def test_a_write_error_is_one_line_and_nothing_false_is_said(command, write_video, capsys):
+    assert command("--source", write_video(frames=25), "--jsonl", "/dev/full", "--output", "o.mp4") == 2
+    said = capsys.readouterr().err
+    assert [line for line in said.splitlines() if line.startswith("error:")] == [
+        "error: /dev/full: cannot be written any more (No space left on device)"
+    ]
+    assert "wrote /dev/full" not in said
+    assert "Traceback" not in said
+
+
+def test_a_film_that_does_not_fit_is_not_called_written(command, write_video, capsys, monkeypatch):
+    from stream.outputs import film
+
+    monkeypatch.setattr(film.os, "ftruncate", lambda fd, size: None)
+    real, calls = os.write, []
+
+    def write(fd, data):
+        calls.append(len(data))
+        if len(calls) > 6:
+            raise OSError(28, "No space left on device")
+        return real(fd, data)
+
+    monkeypatch.setattr(film.os, "write", write)
+    assert command("--source", write_video(frames=25), "--output", "o.mp4") == 2
+    said = capsys.readouterr().err
+    assert "o.mp4: cannot be written any more (No space left on device)" in said
+    assert "wrote" not in said
+
+
+@pytest.mark.parametrize("words", [
+    ("--output", "x" * 252 + ".mp4"), ("--jsonl", "x" * 256), ("--jsonl", ""), ("--jsonl", "film.bin"),
+    ("--jsonl", "same", "--ava-csv", "./same"), ("--output", "file:///x.mp4"), ("--jsonl", "folder/"),
+])
+def test_mistakes_in_names_are_found_before_the_work(command, write_video, capsys, monkeypatch, words):
+    Path("film.bin").write_bytes(b"\0\1\2\3" * 9)
+    monkeypatch.setattr(webcam, "open_source", lambda *a, **k: pytest.fail("opened"))
+    assert command("--source", write_video(frames=3), *words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_default_names_of_a_long_name_fit(command, write_video, capsys, tmp_path):
+    film = write_video(frames=3).rename(tmp_path / ("n" * 251 + ".mp4"))
+    assert command("--source", film) == 0
+    assert sorted(len(p.name) for p in Path("out").iterdir()) == [255, 255]

@@ -18,7 +18,7 @@ import numpy as np
 
 from detector.data.ava import AvaRow, FrameKey, read_rows
 from detector.data.problems import Problems
-from detector.data.video import VideoError, probe
+from detector.data.video import VideoError, read_duration_s
 from detector.errors import UserError
 from detector.labels import Action, LabelMap
 from detector.types import iou
@@ -198,7 +198,7 @@ def check_sources(samples: Iterable[KeyFrameSample], problems: Problems) -> list
     for sample in samples:
         if sample.source not in lengths:
             try:
-                lengths[sample.source] = probe(sample.source).duration_s
+                lengths[sample.source] = read_duration_s(sample.source)
             except VideoError as error:
                 lengths[sample.source] = str(error)
         length = lengths[sample.source]

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import av
-import av.error
 import cv2
 import numpy as np
+
+from detector.data.decode import NO_FILE, NO_FILM, UNKNOWN_CODEC, Picture, Video, VideoError, open_video
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 # A key frame may lie a little behind the last frame: durations in lists are rounded to seconds.
 END_SLACK_S = 0.6
-
-
-class VideoError(Exception):
-    """A video cannot give the frames asked for; the text says why, in a few words, without the path."""
+# Nearer to the beginning a video is read from there.
+SEEK_FROM_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def short_side_size(height: int, width: int, short_side_px: int) -> tuple[int, i
 
 
 def probe(path: str | Path, folder_fps: float = 30.0) -> VideoInfo:
-    """Open a video (or a folder of pictures) and read its header.
+    """Open a video (or a folder of pictures), read its header and look at its first picture.
 
     Raises:
         VideoError: missing, empty, not a video.
@@ -58,16 +56,30 @@ def probe(path: str | Path, folder_fps: float = 30.0) -> VideoInfo:
     if path.is_dir():
         pictures = list_pictures(path)
         return VideoInfo(len(pictures) / folder_fps, folder_fps, _read_picture(pictures[0]).shape[:2])
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        fps = float(stream.average_rate or stream.guessed_rate or 30)
-        if stream.duration and stream.time_base:
-            duration = float(stream.duration * stream.time_base)
-        elif container.duration:
-            duration = container.duration / 1e6
-        else:
-            duration = sum(1 for _ in container.decode(stream)) / fps
-        return VideoInfo(duration, fps, (stream.height, stream.width))
+    with _opened(path) as video:
+        duration_s = _length_s(video)
+    with _opened(path) as video:
+        first = next(video.pictures(), None)
+        if first is None:
+            raise VideoError("holds no frame that can be decoded")
+        return VideoInfo(duration_s, video.fps or 30.0, first.rgb().shape[:2])
+
+
+def read_duration_s(path: str | Path, folder_fps: float = 30.0) -> float:
+    """Seconds from a video's first to its last frame, plus one frame, by its header.
+
+    Raises:
+        VideoError: missing, empty, not a video.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return len(list_pictures(path)) / folder_fps
+    with _opened(path) as video:
+        return _length_s(video)
+
+
+def _length_s(video: Video) -> float:
+    return video.film_s or sum(1 for _ in video.pictures()) / (video.fps or 30.0)
 
 
 def read_frames(
@@ -102,55 +114,60 @@ def read_frames(
     return frames
 
 
-def _opened(path: Path) -> av.container.InputContainer:
+def _opened(path: Path) -> Video:
     try:
-        container = av.open(str(path), metadata_errors="ignore")
-    except FileNotFoundError:
-        raise VideoError("no such file") from None
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VideoError(f"not a readable video ({reason})") from None
-    if not container.streams.video:
-        container.close()
-        raise VideoError("holds no pictures")
-    return container
+        return open_video(path)
+    except VideoError as error:
+        words = str(error)
+        if words == NO_FILM:
+            raise VideoError("holds no pictures") from None
+        if words.startswith((NO_FILE, UNKNOWN_CODEC)):
+            raise
+        raise VideoError(f"not a readable video ({words})") from None
 
 
 def _read_video(path: Path, times_s: np.ndarray, short_side_px: int | None) -> tuple[np.ndarray, float]:
-    try:
-        return _take_nearest(_decoded(path, max(float(times_s[0]), 0.0)), times_s, short_side_px)
-    except av.error.FFmpegError as error:
-        raise VideoError(f"damaged ({error.strerror})") from None
+    from_s = max(float(times_s[0]), 0.0)
+    for begin_s in (from_s, 0.0) if from_s > SEEK_FROM_S else (0.0,):
+        with _opened(path) as video:
+            try:
+                frames, last_s = _take_nearest(_timed(video, begin_s), times_s, short_side_px)
+            except _LedTooFar:
+                continue
+            if video.early_s is not None and times_s[len(times_s) // 2] > last_s:
+                raise VideoError(f"ends early: {video.early_s:.2f} s of its {video.film_s:.2f} s are missing")
+            return frames, last_s
+    raise AssertionError("a video is read from its start at last")
 
 
-def _decoded(path: Path, from_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(seconds from the first frame, frame), beginning at or before `from_s`."""
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        step_s = 1.0 / float(stream.average_rate or 30)
-        base = float(stream.time_base or 1 / 90000)
-        start = stream.start_time or 0
-        seeked = from_s > 2.0
-        if seeked:
-            container.seek(int(from_s / base) + start, stream=stream, backward=True)
-        first = True
-        for number, frame in enumerate(container.decode(stream)):
-            time_s = number * step_s if frame.pts is None else (frame.pts - start) * base
-            if first and seeked and (frame.pts is None or time_s > from_s + step_s):
-                # The index led too far, or there are no time stamps to go by: from the start, then.
-                yield from _decoded(path, 0.0)
-                return
-            first = False
-            yield time_s, frame
+class _LedTooFar(Exception):
+    """An index led behind the moment asked for, or there are no time stamps to go by."""
+
+
+def _timed(video: Video, from_s: float) -> Iterator[tuple[float, Picture]]:
+    """(seconds from the beginning, picture), beginning at or before `from_s`.
+
+    Raises:
+        VideoError: a packet on the way cannot be decoded.
+    """
+    step_s = 1.0 / (video.fps or 30.0)
+    for number, picture in enumerate(video.pictures(from_s)):
+        time_s = number * step_s if picture.time_s is None else picture.time_s
+        if number == 0 and from_s and (picture.time_s is None or time_s > from_s + step_s):
+            raise _LedTooFar
+        if video.unreadable:
+            break
+        yield time_s, picture
+    if video.unreadable:
+        raise VideoError("damaged (pictures in it cannot be decoded)")
 
 
 def _take_nearest(
-    decoded: Iterator[tuple[float, av.VideoFrame]], times_s: np.ndarray, short_side_px: int | None
+    decoded: Iterator[tuple[float, Picture]], times_s: np.ndarray, short_side_px: int | None
 ) -> tuple[np.ndarray, float]:
     """The nearest frame of each moment, and the time of the last frame that was looked at."""
     taken: list[np.ndarray] = []
-    before: tuple[float, av.VideoFrame] | None = None
+    before: tuple[float, Picture] | None = None
     image: np.ndarray | None = None
     for time_s, frame in decoded:
         while len(taken) < len(times_s):
@@ -159,11 +176,11 @@ def _take_nearest(
                 break
             if before is not None and wanted - before[0] <= time_s - wanted:
                 if image is None:
-                    image = _resized(before[1].to_ndarray(format="rgb24"), short_side_px)
+                    image = _resized(before[1].rgb(), short_side_px)
                 taken.append(image)
             else:
                 # Nearest is this frame; later moments may want it too.
-                before, image = (time_s, frame), _resized(frame.to_ndarray(format="rgb24"), short_side_px)
+                before, image = (time_s, frame), _resized(frame.rgb(), short_side_px)
                 taken.append(image)
         if before is None or before[1] is not frame:
             before, image = (time_s, frame), None
@@ -173,7 +190,7 @@ def _take_nearest(
         raise VideoError("holds no frame that can be decoded")
     if len(taken) < len(times_s):
         if image is None:
-            image = _resized(before[1].to_ndarray(format="rgb24"), short_side_px)
+            image = _resized(before[1].rgb(), short_side_px)
         taken += [image] * (len(times_s) - len(taken))
     sizes = {frame.shape for frame in taken}
     if len(sizes) > 1:

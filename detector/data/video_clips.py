@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detector.data.transforms import Augmentation, crop_and_flip, draw_short_side
-from detector.data.video import VideoError, probe, read_frames
+from detector.data.video import VideoError, read_duration_s, read_frames
 from detector.data.videos import CHARADES_FPS, LabelledVideo
 from detector.errors import UserError
 from detector.sampling import Sampling
@@ -80,7 +80,7 @@ class VideoClips:
 
     def clip_times(self, video: LabelledVideo, rng: np.random.Generator) -> np.ndarray:
         """(T,) seconds: a random place for training, the middle otherwise; a short video from its start."""
-        duration = probe(video.source, CHARADES_FPS).duration_s
+        duration = read_duration_s(video.source, CHARADES_FPS)
         spare = max(duration - self.sampling.span_s, 0.0)
         start = spare * (rng.random() if self.augmentation is not None else 0.5)
         return start + np.arange(self.sampling.num_frames) * (self.sampling.stride / self.sampling.fps)

@@ -23,7 +23,7 @@ EXAMPLES = """examples:
   %(prog)s kinetics --data kinetics --model slowfast_8x8_r50_k400
       kinetics/ holds val.csv and the videos
   %(prog)s charades --data charades --model runs/charades/model.pt
-  %(prog)s boxes --data my.csv --model runs/mine/model.pt --predictions out.csv
+  %(prog)s boxes --data my.csv --model runs/mine/model.pt --ava-csv out.csv
       makes predictions and measures them
 """
 
@@ -51,7 +51,8 @@ def create_parser(prog: str = "python -m detector.evaluation") -> CommandLine:
         _add_videos(kinds.add_parser(name, help=f"{name} with 10 clips x 3 crops a video"))
     boxes = kinds.add_parser("boxes", help="a model on the key frames and boxes of an AVA-format CSV of your own")
     boxes.add_argument("--data", required=True, type=Path, metavar="CSV", help="video,seconds,x1,y1,x2,y2,action")
-    boxes.add_argument("--predictions", type=Path, metavar="CSV", help="write every score in AVA's format")
+    boxes.add_argument("--ava-csv", "--predictions", type=Path, metavar="CSV", dest="predictions",
+                       help="write all scores in the format of AVA's evaluation")
     boxes.add_argument("--scales", type=int, nargs="+", default=[], metavar="PX",
                        help="average over these short sides, as the paper's SlowFast++: 224 256 320")
     boxes.add_argument("--flip", action="store_true", help="average over mirror images too")
@@ -238,7 +239,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     else:
         check_model_name(args.model)
         if args.kind == "boxes":
-            check_file_to_write("--predictions", args.predictions)
+            check_file_to_write("--ava-csv", args.predictions)
             if min(args.scales, default=32) < 32:
                 raise UserError(f"--scales {min(args.scales)}: expected at least 32 pixels")
         elif min(args.clips, args.crops) < 1:

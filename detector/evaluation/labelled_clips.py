@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
+from detector.data.decode import open_named
 from detector.evaluation.real_clips import Video, load_video, pose_columns, score_people
 from detector.types import Boxes
 from detector.weights.records import ActionModel
@@ -37,17 +37,12 @@ class DetectedPeople:
         detector = create_person_detector(self.name)
         found = []
         try:
-            capture = cv2.VideoCapture(str(path))
-            fps, index, due = capture.get(cv2.CAP_PROP_FPS) or 30.0, 0, 0.0
-            while True:
-                good, frame = capture.read()
-                if not good:
-                    break
-                if index / fps >= due - 1e-9:
-                    found.append((index / fps, detector.detect(frame)))
-                    due += KEY_EVERY_S
-                index += 1
-            capture.release()
+            with open_named(path) as video:
+                fps, due = video.fps or 30.0, 0.0
+                for index, picture in enumerate(video.pictures()):
+                    if index / fps >= due - 1e-9:
+                        found.append((index / fps, detector.detect(picture.bgr())))
+                        due += KEY_EVERY_S
         finally:
             detector.close()
         if kept:

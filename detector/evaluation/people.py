@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from detector.command_line import CommandLine
+from detector.command_line import CommandLine, check_file_to_write, check_share
+from detector.data.decode import open_named
 from detector.errors import UserError, run_command
 from detector.person import PersonDetector
 from detector.tracking import Tracker
@@ -114,19 +114,13 @@ def match(labels: Labels, boxes: Boxes) -> tuple[dict[int, int], int]:
 
 
 def _frames(video: Path, wanted: set[int]) -> Iterator[tuple[int, float, np.ndarray]]:
-    capture = cv2.VideoCapture(str(video))
-    if not capture.isOpened():
-        raise UserError(f"video {video}: cannot be opened; expected a video file")
-    fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
-    for number in range(1, max(wanted, default=0) + 1):
-        if number not in wanted:
-            capture.grab()
-            continue
-        ok, image = capture.read()
-        if not ok:
-            break
-        yield number, (number - 1) / fps, image
-    capture.release()
+    with open_named(video) as film:
+        fps = film.fps or 25.0
+        for number, picture in enumerate(film.pictures(), start=1):
+            if number > max(wanted, default=0):
+                break
+            if number in wanted:
+                yield number, (number - 1) / fps, picture.bgr()
 
 
 def evaluate(detector: PersonDetector, video: Path, labels: dict[int, Labels], step: int = 2) -> dict[int, Score]:
@@ -193,13 +187,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("video", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("--detector", default="auto", help="as in `python -m detector.weights list` (auto)")
-    parser.add_argument("--threshold", type=float, help="confidence over which a box is a person (the detector's own)")
+    threshold = parser.add_argument(
+        "--person-threshold", type=float, metavar="X", help="surety that a box is a person, 0 to 1 (the detector's own)"
+    )
+    parser.accept_former(threshold, "--threshold")
     parser.add_argument("--step", type=int, default=2, help="frames between two looks; labelled ones besides (2)")
     parser.add_argument("--calibrate", action="store_true", help="choose the threshold on half, show the other half")
     parser.add_argument("--json", type=Path, help="write the counts of each labelled frame here")
     options = parser.parse_args(arguments)
+    check_share("--person-threshold", options.person_threshold)
+    check_file_to_write("--json", options.json)
+    for path in (options.video, options.labels):
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
     labels = read_labels(options.labels)
-    detector = create_person_detector(options.detector, options.threshold)
+    detector = create_person_detector(options.detector, options.person_threshold)
     print(detector.notice)
     if options.calibrate:
         calibrate(detector, options.video, labels, max(options.step, 1), precision=0.8)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from detector.data.decode import open_named
 from detector.errors import UserError
 from detector.types import Boxes, Clip, Frame
 from detector.weights.records import ActionModel
@@ -49,19 +50,18 @@ def load_video(path: Path, short_side_px: int, max_frames: int = 0) -> Video:
     Raises:
         UserError: it cannot be read.
     """
-    capture = cv2.VideoCapture(str(path))
     images: list[np.ndarray] = []
     size = (0, 0)
-    while not max_frames or len(images) < max_frames:
-        good, frame = capture.read()
-        if not good:
-            break
-        size = frame.shape[:2]
-        scale = short_side_px / min(size)
-        wh = (int(size[1] * scale + 1e-6), int(size[0] * scale + 1e-6))
-        images.append(cv2.resize(frame, wh, interpolation=cv2.INTER_LINEAR)[..., ::-1])
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
+    with open_named(path) as film:
+        fps = film.fps
+        for picture in film.pictures():
+            if max_frames and len(images) >= max_frames:
+                break
+            frame = picture.rgb()
+            size = frame.shape[:2]
+            scale = short_side_px / min(size)
+            wh = (int(size[1] * scale + 1e-6), int(size[0] * scale + 1e-6))
+            images.append(cv2.resize(frame, wh, interpolation=cv2.INTER_LINEAR))
     if not images:
         raise UserError(f"video {path}: cannot be read")
     return Video(np.stack(images), fps or 30.0, size, path)

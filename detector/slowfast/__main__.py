@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from detector.command_line import CommandLine
-from detector.errors import run_command
+from detector.errors import UserError, run_command
 from detector.slowfast.family import PaperNetwork, find_paper_network, paper_networks
 
 HEADER = ("name", "table", "T x tau", "alpha", "beta", "depth", "params M", "GFLOPs", "paper", "diff")
@@ -67,6 +68,8 @@ def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
 
 
 def _inspect(path: str) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"weights {path}: no such file")
     from detector.slowfast.checkpoints import load_network
 
     network = load_network(path)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from detector.errors import UserError
+from detector.slowfast.bounds import config_of
 from detector.slowfast.config import BLOCKS_OF_DEPTH, FAST_CHANNELS_OF_INPUT, SlowFastConfig
 from detector.slowfast.containers import WeightsContent, read_weights_file
-from detector.slowfast.naming import Naming, detect_naming, file_name, native_name
+from detector.slowfast.naming import Naming, detect_naming, file_name, native_name, wrapper_of
 from detector.slowfast.network import ActionNetwork
 from detector.slowfast.recipe import Recipe
 
@@ -103,14 +104,15 @@ def native_tensors(content: WeightsContent, path: str | Path) -> dict[str, Tenso
     """
     naming = detect_naming(content.tensors)
     if naming is None:
-        some = ", ".join(list(content.tensors)[:3])
+        some = ", ".join(name[:60] for name in list(content.tensors)[:3])
         raise UserError(
             f"weights {path}: not a SlowFast network (its tensors are called {some}, …), expected the names of "
             "PySlowFast, PyTorchVideo or Caffe2"
         )
+    wrapper = wrapper_of(content.tensors)
     tensors: dict[str, Tensor] = {}
     for name, tensor in content.tensors.items():
-        found = native_name(name, naming)
+        found = native_name(name, naming, wrapper)
         if found != "":
             tensors[name if found is None or found in tensors else found] = tensor
     return tensors
@@ -153,7 +155,7 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path, facts: Mapping
     if has_slow and has_fast:
         found.update(_lateral(shape, width, found["alpha"], path))
     try:
-        return SlowFastConfig(**found)
+        return config_of(found)
     except ValueError as error:
         raise UserError(f"weights {path}: the tensors make no SlowFast network ({error})") from None
 
@@ -258,13 +260,11 @@ def _head_kind(content: WeightsContent, recipe: Recipe, classes: int, path: str 
 
 def _stored_config(content: WeightsContent, path: str | Path) -> SlowFastConfig | None:
     known = {field.name for field in fields(SlowFastConfig)}
-    held = {name: value for name, value in content.config.items() if name in known}
-    stored: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in held.items()}
-    if not stored:
+    if not known & content.config.keys():
         return None
     try:
-        return SlowFastConfig(**stored)
-    except (TypeError, ValueError) as error:
+        return config_of(content.config)
+    except ValueError as error:
         raise UserError(f"weights {path}: its stored configuration does not hold ({error})") from None
 
 

@@ -15,41 +15,56 @@ Naming = Literal["pyslowfast", "pytorchvideo", "caffe2"]
 
 _BN_OF_BLOB = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
 _BLOB_OF_BN = {value: key for key, value in _BN_OF_BLOB.items()}
+# One tensor that every file has, with whatever a wrapper put before it.
+_STEMS: dict[Naming, re.Pattern[str]] = {
+    "caffe2": re.compile(r"(.*\.)?(?:t_)?conv1_w"),
+    "pyslowfast": re.compile(r"(.*\.)?s1\.pathway[01]_stem\.conv\.weight"),
+    "pytorchvideo": re.compile(r"(.*\.)?blocks\.0\.(?:multipathway_blocks\.[01]\.)?conv\.weight"),
+}
 _CAFFE2_BOOKKEEPING = re.compile(r"(^|_)(momentum|model_iter)$|^(lr|iter)$")
 
 
 def detect_naming(names: Iterable[str]) -> Naming | None:
     """Which scheme a file's tensor names follow; None if no one's."""
-    joined = set(names)
-    stems: dict[str, Naming] = {"conv1_w": "caffe2", "t_conv1_w": "caffe2"}
-    for name in joined:
-        plain = strip_prefixes(name)
-        if name in stems:
-            return stems[name]
-        if re.match(r"s1\.pathway[01]_stem\.conv\.weight$", plain):
-            return "pyslowfast"
-        if re.match(r"blocks\.0\.(multipathway_blocks\.[01]\.)?conv\.weight$", plain):
-            return "pytorchvideo"
+    for name in names:
+        for naming, stem in _STEMS.items():
+            if stem.fullmatch(_plain(name)):
+                return naming
     return None
 
 
-def strip_prefixes(name: str) -> str:
-    """A name without the `module.` of data-parallel training and the `model.` of PyTorchVideo's detection network."""
-    while name.startswith(("module.", "model.")):
-        name = name.split(".", 1)[1]
-    return name
+def wrapper_of(names: Iterable[str]) -> str:
+    """What stands before every name of a file: `module.` of data-parallel training,
+    `model.` of PyTorchVideo's detection network, or whatever attribute someone held the network in; "" for nothing."""
+    for name in names:
+        for stem in _STEMS.values():
+            if match := stem.fullmatch(_plain(name)):
+                return match[1] or ""
+    return ""
 
 
-def native_name(name: str, naming: Naming) -> str | None:
+def _plain(name: str) -> str:
+    return name.replace("_orig_mod.", "")  # torch.compile's, which may stand before any part
+
+
+def native_name(name: str, naming: Naming, wrapper: str = "model.") -> str | None:
     """A file's tensor name in PySlowFast's words.
+
+    Args:
+        name: as the file has it.
+        naming: the file's scheme.
+        wrapper: see `wrapper_of`; PyTorchVideo's head stands beside `model.`, so any outer part of it is taken off.
 
     Returns:
         The name; "" for training's bookkeeping (momentum, learning rate), which is no part of a network; None for a
         name that the scheme does not have.
     """
+    name = _plain(name)
+    while wrapper and not name.startswith(wrapper):
+        wrapper = wrapper[: wrapper[:-1].rfind(".") + 1]
+    name = name.removeprefix(wrapper)
     if naming == "caffe2":
         return "" if _CAFFE2_BOOKKEEPING.search(name) else _from_caffe2(name)
-    name = strip_prefixes(name)
     return _from_pytorchvideo(name) if naming == "pytorchvideo" else name
 
 

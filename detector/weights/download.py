@@ -3,6 +3,10 @@
 HTTP is `requests` with urllib3's `Retry`; what is on top is resuming after a broken or stalled body. While a file
 is fetched, its bytes are in `NAME.part`, what the server said of it in `NAME.part.json`, and `NAME.lock` keeps a
 second process out. Nothing here knows what weights are for.
+
+What is checked: the publisher's checksum or prefix of one, where there is one; else size and SHA-256 of the first
+complete download, which are kept in `NAME.sha256.json` and held against every later one. The first is trusted as it
+comes over HTTPS.
 """
 
 from __future__ import annotations
@@ -24,11 +28,16 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from detector.errors import UserError
+from detector.files import write_whole
 from detector.weights.records import WeightsFile
 
 # What of a chunk came before the connection broke is lost, so chunks are small.
 _CHUNK_BYTES = 1 << 14
 _BUSY = (429, 500, 502, 503, 504)
+# A server may ask for patience; beyond this the person at the keyboard decides.
+LONGEST_WAIT_S = 60.0
+# The largest published file has 0.5 GB. A body of unknown length ends here.
+MOST_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,47 @@ class _Broken(Exception):
     """The body ended early; another try may go on from there."""
 
 
+class _TooLong(Exception):
+    """The body goes on after its end; the number is where that should have been."""
+
+
+class _AskedToWait(Exception):
+    """The server named a time that is too long to wait for."""
+
+
+class _Retry(Retry):
+    """urllib3's, except that a long Retry-After is not slept through."""
+
+    def get_retry_after(self, response) -> float | None:  # type: ignore[no-untyped-def]
+        wait_s = super().get_retry_after(response)
+        if wait_s is not None and wait_s > LONGEST_WAIT_S:
+            raise _AskedToWait(f"{wait_s:.0f}")
+        return wait_s
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Size and SHA-256 of a complete file."""
+
+    size_bytes: int
+    sha256: str
+
+
+def facts_of(path: Path) -> Facts:
+    """Read a file and say what it is."""
+    with path.open("rb") as file:
+        return Facts(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def checked_against(weights: WeightsFile) -> str:
+    """What a download is held against, in a few words."""
+    if weights.sha256:
+        return f"its publisher's SHA-256 {weights.sha256[:12]}" + ("" if len(weights.sha256) == 64 else "…")
+    if weights.md5_prefix:
+        return f"its publisher's MD5 {weights.md5_prefix}…, and the first download's SHA-256"
+    return "the first download's SHA-256 (its publisher states none)"
+
+
 def fetch_file(weights: WeightsFile, folder: Path, patience: Patience | None = None, quiet: bool = False) -> Path:
     """Fetch a file into a folder, unless it is there. Goes on where an earlier, broken fetch ended.
 
@@ -82,17 +132,22 @@ def fetch_file(weights: WeightsFile, folder: Path, patience: Patience | None = N
         The complete, checked file.
 
     Raises:
-        UserError: offline, refused, gone, an HTML page, too short, wrong checksum, disk full, folder not writable;
-            the line says what to do.
+        UserError: offline, refused, gone, an HTML page, too short, too long, wrong checksum, not the file of the first
+            download, disk full, folder not writable; the line says what to do.
     """
     target = folder / weights.filename
     if target.is_file():
+        problem = _problem_with_facts(target, facts_of(target))
+        if problem:
+            raise UserError(f"{target}: {problem}; delete it and fetch it again")
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(target):
             if not target.is_file():  # another process may have finished it while this one waited
                 _download(weights, target, patience or Patience(), quiet)
+    except _AskedToWait as error:
+        raise UserError(f"{weights.url}: the server asks to wait {error} s; run the same command again then") from None
     except requests.RequestException as error:
         raise UserError(_unreachable(weights, target, error)) from None
     except OSError as error:
@@ -121,22 +176,55 @@ def _download(weights: WeightsFile, target: Path, patience: Patience, quiet: boo
             try:
                 _get_rest(session, weights, part, notes, patience, quiet)
                 break
+            except _TooLong as error:
+                _remove(part, notes)
+                raise UserError(
+                    f"{weights.url}: more than {error} bytes came, expected no more; the download was thrown away"
+                ) from None
             except (_Broken, requests.ConnectionError, requests.Timeout) as error:
                 idle = 0 if _size(part) > before else idle + 1
                 hopeless = 2 if _reason(error) in _NOT_ONLINE else patience.tries
                 if idle >= hopeless:
                     raise requests.ConnectionError(_reason(error)) from None
                 time.sleep(patience.backoff_s * 2**idle)
-    problem = _problem_with(part, weights)
+    facts = facts_of(part)
+    problem = _problem_with(part, weights) or _problem_with_facts(target, facts)
     if problem:
         _remove(part, notes)
         raise UserError(f"{weights.url}: {problem}; the download was thrown away, fetch it again")
+    known = _facts_path(target)
+    if not known.exists():
+        write_whole(known, json.dumps({"url": weights.url, **vars(facts)}, indent=1) + "\n")
     os.replace(part, target)
     _remove(notes)
 
 
+def _facts_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256.json")
+
+
+def first_facts(target: Path) -> Facts | None:
+    """Size and checksum of the first complete download of a file, or None."""
+    try:
+        known = json.loads(_facts_path(target).read_text(encoding="utf-8"))
+        return Facts(int(known["size_bytes"]), str(known["sha256"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _problem_with_facts(target: Path, facts: Facts) -> str:
+    """How a file differs from the first download of it, or ""."""
+    first = first_facts(target)
+    if first is None or first == facts:
+        return ""
+    return (
+        f"got {facts.size_bytes} bytes with sha256 {facts.sha256[:12]}…, the first download had {first.size_bytes} "
+        f"with {first.sha256[:12]}… (where its publisher replaced it, delete {_facts_path(target)})"
+    )
+
+
 def _session(patience: Patience) -> requests.Session:
-    retry = Retry(
+    retry = _Retry(
         total=None, connect=0, read=0, other=0, status=patience.tries, status_forcelist=_BUSY,
         backoff_factor=patience.backoff_s, raise_on_status=False,
     )
@@ -165,7 +253,14 @@ def _get_rest(
             _remove(part, notes)
             raise _Broken("the server has no rest of this file")
         _refuse_answer(response, weights)
+        if have and response.status_code == 206 and _validator(response) != validator:
+            # If-Range was ignored: these are bytes of another file than the ones that are here.
+            _remove(part, notes)
+            raise _Broken("the server's file is another one than before")
         start, total = _extent(response, have)
+        most = weights.size_bytes or total or MOST_BYTES
+        if total is not None and total > most:
+            raise UserError(f"{weights.url}: got {total} bytes, expected {most}; not fetched")
         if start == 0:
             notes.write_text(json.dumps({"url": weights.url, "validator": _validator(response)}))
         with (
@@ -177,6 +272,8 @@ def _get_rest(
             file.seek(start)
             try:
                 for chunk in response.iter_content(_CHUNK_BYTES):
+                    if file.tell() + len(chunk) > most:
+                        raise _TooLong(most)
                     file.write(chunk)
                     bar.update(len(chunk))
             except requests.RequestException as error:  # also what requests calls a connection error here
@@ -222,6 +319,12 @@ def _refuse_answer(response: requests.Response, weights: WeightsFile) -> None:
         raise UserError(f"{weights.url}: not there any more (HTTP {code}); look for a newer version of this program")
     if code >= 400:
         raise UserError(f"{weights.url}: the server refused (HTTP {code} {response.reason}); try again later")
+    packed = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        raise UserError(
+            f"{weights.url}: sent packed with {packed[:20]}, expected the file itself; a proxy may be in between: fetch "
+            "it another way and copy it into the cache folder"
+        )
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise UserError(
             f"{weights.url}: got an HTML page, expected a weights file; "

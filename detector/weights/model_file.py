@@ -19,12 +19,14 @@ from detector.errors import UserError
 from detector.files import whole_file
 from detector.labels import Action, LabelMap
 from detector.sampling import Sampling
-from detector.slowfast.config import SlowFastConfig
-from detector.slowfast.containers import OWN_FORMAT
+from detector.slowfast.bounds import config_of, is_number, is_whole
+from detector.slowfast.containers import OWN_FORMAT, own_record
+from detector.slowfast.pickles import DamagedPickle, text_of
 from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel, WeightsFile
 
 FORMAT_VERSION = 1
+_LONGEST_TEXT = 4096
 _VIEWS = {"frame": FrameView, "tube": TubeView}
 
 
@@ -42,15 +44,14 @@ def record_from_json(text: str) -> ActionModel:
     Raises:
         ValueError, KeyError, TypeError: not a record of this version.
     """
-    data: dict[str, Any] = json.loads(text)
+    data: dict[str, Any] = dict(json.loads(text))
     view: dict[str, Any] = dict(data.pop("view"))
     view_type: Any = _VIEWS[view.pop("kind")]
-    network: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.pop("network").items()}
     labels = data.pop("labels")
     weights = data.pop("weights")
     real = data.pop("works_on_real_video")
-    return ActionModel(
-        network=SlowFastConfig(**network),
+    model = ActionModel(
+        network=config_of(data.pop("network")),
         labels=LabelMap(labels["name"], tuple(Action(**action) for action in labels["actions"])),
         sampling=Sampling(**data.pop("sampling")),
         view=view_type(**view),
@@ -58,6 +59,29 @@ def record_from_json(text: str) -> ActionModel:
         works_on_real_video=None if real is None else tuple(real),
         **data,
     )
+    _check(model)
+    return model
+
+
+def _check(model: ActionModel) -> None:
+    """Types and bounds of what a file states; a text in place of a number would be found out only in mid-run."""
+    texts = [model.name, model.accuracy, model.notes, model.labels.name, *(a.name for a in model.labels),
+             *(a.group for a in model.labels), *(model.works_on_real_video or ())]
+    if not all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts):
+        raise ValueError("got a text that is none or is longer than a page")
+    if len(model.labels) != model.network.num_classes:
+        raise ValueError(f"got {len(model.labels)} labels, expected {model.network.num_classes}, one a class")
+    sampling, view = model.sampling, model.view
+    if sampling.num_frames != model.network.num_frames:
+        raise ValueError(f"sampling: got {sampling.num_frames!r:.20} frames, expected {model.network.num_frames}")
+    bounds = {"sampling.stride": (sampling.stride, 1, 1000), "sampling.fps": (sampling.fps, 0.01, 1000)}
+    for name, value in vars(view).items():
+        if not isinstance(value, bool):
+            bounds[f"view.{name}"] = (value, 0.1, 4096)
+    for name, (value, low, high) in bounds.items():
+        fits = is_whole(value, 1, high) if name.endswith(("_px", "stride")) else is_number(value, low, high)
+        if not fits:
+            raise ValueError(f"{name}: got {value!r:.40}, expected a number from {low:g} to {high:g}")
 
 
 def save_action_model(path: str | Path, model: ActionModel, network: torch.nn.Module, half: bool = False) -> None:
@@ -88,15 +112,7 @@ def save_action_model(path: str | Path, model: ActionModel, network: torch.nn.Mo
 
 def is_action_model_file(path: str | Path) -> bool:
     """Whether a file is one that `save_action_model` wrote, by content."""
-    return _load(path) is not None
-
-
-def _load(path: str | Path) -> dict | None:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # torch raises a different type for each kind of wrong file
-        return None
-    return content if isinstance(content, dict) and content.get("format") == OWN_FORMAT else None
+    return own_record(path) is not None
 
 
 def read_record(path: str | Path) -> ActionModel:
@@ -105,7 +121,7 @@ def read_record(path: str | Path) -> ActionModel:
     Raises:
         UserError: not such a file, or one of a later version.
     """
-    return _record(path, _load(path))
+    return _record(path, own_record(path))
 
 
 def _record(path: str | Path, content: dict | None) -> ActionModel:
@@ -115,9 +131,10 @@ def _record(path: str | Path, content: dict | None) -> ActionModel:
     if version != FORMAT_VERSION:
         raise UserError(f"weights {path}: format version {version}, expected {FORMAT_VERSION}; update this program")
     try:
-        return record_from_json(content["record"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"weights {path}: its record is damaged ({error!r}); save the model again") from None
+        return record_from_json(text_of(content["record"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DamagedPickle) as error:
+        reason = str(error) if isinstance(error, ValueError) else repr(error)[:120]
+        raise UserError(f"weights {path}: its record is damaged ({reason}); save the model again") from None
 
 
 def read_action_model(path: str | Path):
@@ -129,18 +146,7 @@ def read_action_model(path: str | Path):
     Raises:
         UserError: not such a file, damaged, or tensors that do not fit its record.
     """
-    from detector.slowfast.network import create_network
+    from detector.slowfast.checkpoints import load_network
 
-    content = _load(path)
-    model = _record(path, content)
-    assert content is not None
-    network = create_network(model.network)
-    tensors = {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content["tensors"].items()
-    }
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:160]
-        raise UserError(f"weights {path}: tensors do not fit the record ({detail}); save the model again") from None
-    return model, network.eval()
+    model = read_record(path)
+    return model, load_network(path, config=model.network)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -258,7 +258,10 @@ class Camera:
         key, newest = found
         self._last_key_s = key.time_s
         boxes = watch.people_at(key.time_s, key.source_hw)
-        return Job(watch, key, watch.cut(key) if len(boxes) else None, boxes, newest.captured_s)
+        clip = watch.cut(key) if len(boxes) else None
+        if clip is None and len(boxes):  # a gap came between
+            return None
+        return Job(watch, key, clip, boxes, newest.captured_s)
 
     def _newest_key(self, watch: Watch) -> tuple[Moment, Moment] | None:
         """The key frame of the newest clip that was not answered yet, and the clip's last frame."""
@@ -345,7 +348,9 @@ class Camera:
                 self._source, self._last = None, None
 
     def _keys_only(self) -> bool:
-        return self.settings.decode.quiet == "keys" and not self._pace.awake(self._clock())
+        pace = self._pace
+        # Who stands there keeps his track, and that needs pictures closer together than key frames are.
+        return self.settings.decode.quiet == "keys" and not pace.people and not pace.awake(self._clock())
 
     def _take(self, frame: Frame, missed: int) -> None:
         watch = self._watch
@@ -356,13 +361,12 @@ class Camera:
         self._last = frame
         image = self._blackout.apply(frame.image)
         if image is not frame.image:
-            frame = Frame(image, frame.index, frame.time_s, frame.captured_s)
+            frame = replace(frame, image=image)
         now_s = self._clock()
         self._seen_s = now_s
         if self.settings.motion.gate and self._gate.moved(image, frame.time_s):
             self._pace.moved(now_s)
-        assert watch.ring is not None
-        watch.ring.write(frame)
+        watch.take(frame).write(frame)
         with self._lock:
             self._unsearched = frame
             if self.settings.pictures == "live" and self.settings.blur == "none":
@@ -379,7 +383,6 @@ class Camera:
         tracker = Renumbered(self._create_tracker(), self._last_id)
         options = Options(smooth_s=self.settings.smooth)
         watch = Watch(Feed(self.name), self._session, options, tracker, self._clock)
-        watch.begin(frame)
         if self._watch is not None:
             self.counts.dropped("gap")
         prepared = self._session.prepare(frame.size_hw)
@@ -408,12 +411,17 @@ class Renumbered:
         """As the tracker's."""
         return self._moved(self._tracker.boxes_at(time_s))
 
+    def begin_anew(self, time_s: float) -> None:
+        """As the tracker's."""
+        self._tracker.begin_anew(time_s)
+
     def _moved(self, boxes: Boxes) -> Boxes:
         return boxes.with_tracks(np.where(boxes.track_id >= 0, boxes.track_id + self._after, -1))
 
 
 def _gap_between(last: Frame, frame: Frame, limit_s: float) -> bool:
-    return not 0 < frame.time_s - last.time_s <= limit_s or frame.captured_s - last.captured_s > limit_s
+    apart_s = frame.time_s - last.time_s
+    return frame.segment != last.segment or not 0 < apart_s <= limit_s or frame.captured_s - last.captured_s > limit_s
 
 
 def _rhythm(settings: Settings) -> Rhythm:

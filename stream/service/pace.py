@@ -40,6 +40,11 @@ class Pace:
         self._searched_s = self._answered_s = -math.inf
         self._people = 0
 
+    @property
+    def people(self) -> int:
+        """In the last search."""
+        return self._people
+
     def moved(self, now_s: float) -> None:
         """Something moved."""
         self._moved_s = now_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -62,9 +63,5 @@ def draw(camera: Camera, update: Update) -> np.ndarray:
     assert update.frame is not None
     hidden = blur(update.frame.image, update.boxes, camera.settings.blur)
     if hidden is not update.frame.image:
-        frame = type(update.frame)(hidden, update.frame.index, update.frame.time_s, update.frame.captured_s)
-        update = Update(
-            frame, update.time_s, update.boxes, update.scores, update.status, update.model, update.results,
-            update.untrained,
-        )
+        update = replace(update, frame=replace(update.frame, image=hidden))
     return draw_update(update, camera.thresholds(), actions_shown=camera.actions(), status_line=False)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from detector.errors import UserError
 from stream.sources.device import open_camera
 from stream.sources.file import VideoFile
+from stream.sources.local import local_path
 from stream.sources.network import open_network
 from stream.sources.pushed import PushSource
+from stream.sources.secrets import read_address, redact
 from stream.sources.source import Source, SourceStatus
 
 __all__ = ["SAMPLE", "PushSource", "Source", "SourceStatus", "VideoFile", "open_source"]
@@ -21,7 +23,8 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     """Open what a user named.
 
     Args:
-        spec: a camera's number or /dev path, a file, an RTSP or HTTP address, or `sample`.
+        spec: a camera's number or /dev path, a file, an RTSP or HTTP address, `sample`, or `@` and the name of a file
+            that holds one of these, so that no process list shows its password.
         live: play a file at its own rate, as if it were a camera.
         loop: play a file for ever.
 
@@ -31,16 +34,28 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     Raises:
         UserError: it cannot be opened; one line says why, without credentials.
     """
-    spec = spec.strip()
+    if not os.path.exists(spec):  # a name may begin with a space, an address that was pasted has one too many
+        spec = spec.strip()
+    address = spec
+    if spec.startswith("@"):
+        address = read_address(spec[1:])
+    try:
+        return _open(address, live, loop)
+    except UserError as error:
+        # A slip in an address, such as `rtsp:/user:password@host`, makes it the name of a file.
+        shown = spec if address != spec and "://" not in address else redact(address)
+        raise UserError(str(error).replace(address, shown)) from None
+
+
+def _open(spec: str, live: bool, loop: bool) -> Source:
     if spec == "sample":
         if not SAMPLE.exists():
             raise UserError(f"the bundled clip is missing; run: python -m detector.rendering.sample {SAMPLE}")
         return VideoFile(SAMPLE, live=live, loop=loop, name="sample")
-    if spec.isdigit() or spec.startswith("/dev/"):
+    path = local_path(spec)
+    if path is not None:
+        return VideoFile(path, live=live, loop=loop)
+    if "://" not in spec:
         return open_camera(spec)
-    if "://" in spec:
-        scheme = urlsplit(spec).scheme.lower()
-        if scheme == "file":
-            return VideoFile(spec.split("://", 1)[1], live=live, loop=loop)
-        return open_network(spec, live=live, loop=loop)
-    return VideoFile(spec, live=live, loop=loop)
+    scheme, _, rest = spec.partition("://")
+    return open_network(f"{scheme.lower()}://{rest}", live=live, loop=loop)

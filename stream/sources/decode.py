@@ -1,53 +1,36 @@
-"""Reading pictures and their times out of files and network streams. The one door to PyAV's decoders."""
+"""Pictures of files and network streams with times that increase; decoding itself is in `detector.data.decode`."""
 
 from __future__ import annotations
 
-import logging
 import math
+import stat
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-import cv2
 import numpy as np
 
+from detector.data import decode
+from detector.data.decode import Decoding, VideoError
+from detector.data.decode import Video as DecodedVideo
 from detector.errors import UserError
+from detector.files import readable_name
+from stream.sources.secrets import redact as redact  # where it used to live
 
-log = logging.getLogger(__name__)
-DEFAULT_FPS = 25.0
-# Two frames closer than this are a broken time base, further apart than this a jump (a spliced recording).
+DEFAULT_FPS, MOST_FPS = 25.0, 480.0
+# Two frames closer than this are a broken time base, further apart than this a jump of a live stream's clock.
 MIN_GAP_S, MAX_GAP_S = 1e-3, 60.0
+# Recordings of broadcasts are spliced, and their clocks jump like a live stream's.
+SPLICED_FORMATS = ("mpegts", "mpeg")
 
 
 class ConnectionLost(Exception):
     """A stream that was there ended or fell silent; the text is for people and holds no credentials."""
 
 
-def redact(url: str) -> str:
-    """A URL without user, password and the values of its query, for anything that is shown or stored."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if ":" in host:
-            host = f"[{host}]"
-        if parts.port:
-            host = f"{host}:{parts.port}"
-    except ValueError:
-        return url.split("://")[0] + "://***"
-    if "@" in parts.netloc:
-        host = f"***@{host}"
-    query = "&".join(f"{key}=***" for key, _ in parse_qsl(parts.query, keep_blank_values=True))
-    if parts.query and not query:
-        query = "***"
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
-
-
 def sane_fps(fps: float | None) -> float | None:
     """A reported frame rate, or None where it cannot be one (0, NaN, infinite, the 90000 of MPEG clocks)."""
-    if fps is None or not math.isfinite(fps) or not 0.5 <= fps <= 480:
+    if fps is None or not math.isfinite(fps) or not 0.5 <= fps <= MOST_FPS:
         return None
     return float(fps)
 
@@ -59,36 +42,38 @@ class MediaClock:
     after the last.
     """
 
-    def __init__(self, fps: float | None) -> None:
+    def __init__(self, fps: float | None, max_gap_s: float = MAX_GAP_S, *, slow_from_start: bool = False) -> None:
+        """
+        Args:
+            fps: nominal rate.
+            max_gap_s: stamps further apart are a jump; infinite where every gap is a pause.
+            slow_from_start: longer gaps are pauses if there was none but such from the first on.
+        """
         self._period_s = 1 / (fps or DEFAULT_FPS)
+        self._max_gap_s, self._slow = max_gap_s, slow_from_start
         self._last_pts_s: float | None = None
         self._time_s: float | None = None
 
     def next(self, pts_s: float | None) -> float:
         """Media time of the next frame, whose stamp is `pts_s`."""
         gap_s = self._period_s
-        if pts_s is not None and self._last_pts_s is not None and MIN_GAP_S < pts_s - self._last_pts_s < MAX_GAP_S:
-            gap_s = pts_s - self._last_pts_s
+        if pts_s is not None and self._last_pts_s is not None:
+            stamped_s = pts_s - self._last_pts_s
+            self._slow = self._slow and stamped_s >= self._max_gap_s
+            gap_s = stamped_s if MIN_GAP_S < stamped_s < (math.inf if self._slow else self._max_gap_s) else gap_s
         self._last_pts_s = pts_s
         self._time_s = 0.0 if self._time_s is None else self._time_s + gap_s
         return self._time_s
 
+    @classmethod
+    def of_file(cls, video: Video) -> MediaClock:
+        """For a file: pauses of any length are kept (a time-lapse has one picture in 90 s), unless it is spliced."""
+        spliced = video.format_name in SPLICED_FORMATS
+        return cls(video.rate_fps, MAX_GAP_S if spliced else math.inf, slow_from_start=spliced)
+
     def restart(self) -> None:
         """The next stamp has nothing to do with the last: a loop, a new connection."""
         self._last_pts_s = None
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How pictures are taken out of a stream.
-
-    Attributes:
-        hardware: `none`, `auto`, `vaapi` or `cuda`; where there is no such decoder, one line and software.
-        keys_only: asked before each packet; True leaves out all but key frames (nine tenths of the work and more).
-    """
-
-    hardware: str = "none"
-    keys_only: Callable[[], bool] = lambda: False
 
 
 class Video:
@@ -96,66 +81,42 @@ class Video:
 
     Attributes:
         fps: nominal, None where not believable.
+        rate_fps: as the container says, rare pictures too; None where it cannot be.
         duration_s: None where not known (a live stream).
         format_name: of the container, as FFmpeg calls it.
-        broken_packets: that were skipped so far.
+        coded_hw: height and width as stored; pictures may be turned and have square pixels.
     """
 
-    def __init__(self, container: Any, shown_name: str, decoding: Decoding | None = None) -> None:
-        self._container, self._name, self._decoding = container, shown_name, decoding or Decoding()
-        self._needs_key = False
-        self._stream = container.streams.video[0]
-        self.fps = sane_fps(float(self._stream.average_rate or 0))
-        self.duration_s = container.duration / 1e6 if container.duration and container.duration > 0 else None
-        self.format_name = container.format.name
-        self.broken_packets = 0
+    def __init__(self, video: DecodedVideo, shown_name: str) -> None:
+        self._video, self._name = video, shown_name
+        self.fps = sane_fps(video.fps)
+        self.rate_fps = video.fps if video.fps is not None and 0 < video.fps <= MOST_FPS else None
+        self.duration_s, self.format_name, self.coded_hw = video.duration_s, video.format_name, video.coded_hw
+
+    @property
+    def damage(self) -> str:
+        """What is known to be missing or spoilt so far, in a few words; empty where nothing is."""
+        words = []
+        if self._video.damaged:
+            words.append(f"damaged in {self._video.damaged} place{'s' if self._video.damaged > 1 else ''}")
+        if self._video.early_s is not None and self._video.film_s is not None:
+            film_s = self._video.film_s
+            words.append(f"ends early, at {film_s - self._video.early_s:.1f} of {film_s:.1f} s")
+        return " and ".join(words)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float | None]]:
         """
         Raises:
-            ConnectionLost: a network stream broke or fell silent.
+            ConnectionLost: a network stream broke or fell silent, or its pictures cannot be shown.
         """
-        import av
-
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.EOFError):
-                return
-            except av.FFmpegError as error:
-                raise ConnectionLost(f"{self._name}: {_reason(error)}") from None
-            try:
-                frames = self._decode(packet)
-            except av.EOFError:
-                return
-            except av.FFmpegError:
-                # A damaged packet costs its frames, not the rest of the video.
-                self.broken_packets += 1
-                continue
-            for frame in frames:
-                # A drained decoder's pictures do not know their stream's time base.
-                yield _upright(frame), None if frame.pts is None else float(frame.pts * self._stream.time_base)
-
-    def _decode(self, packet: Any) -> list[Any]:
-        if not packet.size:  # the end: what the decoder still holds
-            return packet.decode()
-        keys_only = self._decoding.keys_only()
-        if not packet.is_keyframe and (keys_only or self._needs_key):
-            # What follows refers to this picture, so nothing can be decoded before the next key frame.
-            self._needs_key = True
-            return []
-        frames = packet.decode()
-        self._needs_key = False
-        if keys_only and not frames:
-            # With B-frames a decoder holds pictures back, which now come seconds apart.
-            frames = self._stream.codec_context.decode(None)
-            self._stream.codec_context.flush_buffers()
-            self._needs_key = True
-        return frames
+        try:
+            for picture in self._video.pictures():
+                yield picture.bgr(), picture.stamp_s
+        except VideoError as error:
+            raise ConnectionLost(f"{self._name}: {error}") from None
 
     def close(self) -> None:
-        self._container.close()
+        self._video.close()
 
     def __enter__(self) -> Video:
         return self
@@ -165,13 +126,13 @@ class Video:
 
 
 def open_video(
-    path_or_url: str, *, shown_name: str | None = None, timeout_s: tuple[float, float] | None = None,
+    path_or_url: str | Path, *, shown_name: str | None = None, timeout_s: tuple[float, float] | None = None,
     options: dict[str, str] | None = None, low_delay: bool = False, decoding: Decoding | None = None,
 ) -> Video:
     """Open a file or a network stream.
 
     Args:
-        path_or_url: what FFmpeg shall open.
+        path_or_url: of a file, or (with `timeout_s`) what FFmpeg shall open.
         shown_name: what to call it in errors.
         timeout_s: for opening and for each read; None for files.
         options: FFmpeg's, for the protocol or the format.
@@ -181,75 +142,39 @@ def open_video(
     Raises:
         UserError: one line that says why not.
     """
-    import av
-
-    name = shown_name or path_or_url
+    name = shown_name or readable_name(path_or_url)
     if timeout_s is None:
         _check_file(path_or_url)
     start = time.monotonic()
     try:
-        container = _open_container(path_or_url, timeout_s, options or {}, decoding)
-    except av.FFmpegError as error:
+        video = decode.open_video(
+            path_or_url, is_file=timeout_s is None, timeout_s=timeout_s, options=options, low_delay=low_delay,
+            threads=2, decoding=decoding,
+        )
+    except VideoError as error:
+        if str(error).startswith((decode.NO_FILM, decode.UNKNOWN_CODEC)):
+            raise UserError(f"{name}: {error}") from None
         if timeout_s and time.monotonic() - start >= timeout_s[0]:
             message = f"no answer within {timeout_s[0]:g} s; is the address right and reachable?"
             raise UserError(f"{name}: {message}") from None
         expected = "is the camera on and the address right?" if timeout_s else "expected a video"
-        raise UserError(f"{name}: cannot be opened ({_reason(error)}); {expected}") from None
-    except (ValueError, UnicodeError) as error:
-        raise UserError(f"{name}: cannot be opened ({type(error).__name__}); expected a video") from None
-    if not container.streams.video:
-        container.close()
-        raise UserError(f"{name}: no video in it, expected at least one video stream")
-    stream = container.streams.video[0]
-    stream.thread_type = "SLICE" if low_delay else "AUTO"
-    stream.codec_context.thread_count = 2
-    return Video(container, name, decoding)
+        raise UserError(f"{name}: cannot be opened ({error}); {expected}") from None
+    return Video(video, name)
 
 
-def _open_container(
-    path: str, timeout_s: tuple[float, float] | None, options: dict[str, str], decoding: Decoding | None
-) -> Any:
-    import av
-
-    wanted = decoding.hardware if decoding else "none"
-    if wanted == "none":
-        return av.open(path, timeout=timeout_s, options=options)
-    from av.codec.hwaccel import HWAccel, hwdevices_available
-
-    for kind in ("cuda", "vaapi") if wanted == "auto" else (wanted,):
-        if kind not in hwdevices_available():
-            continue
-        try:
-            return av.open(
-                path, timeout=timeout_s, options=options, hwaccel=HWAccel(kind, allow_software_fallback=True)
-            )
-        except (RuntimeError, NotImplementedError, PermissionError, av.error.ExternalError):  # no such device here
-            continue
-    log.warning("no %s decoder here; pictures are decoded in software", "hardware" if wanted == "auto" else wanted)
-    return av.open(path, timeout=timeout_s, options=options)
-
-
-def _check_file(path: str) -> None:
-    file = Path(path)
-    if file.is_dir():
-        raise UserError(f"{path}: is a folder, expected a video file")
-    if not file.exists():
+def _check_file(path: str | Path) -> None:
+    file, name = Path(path), readable_name(path)
+    try:
+        kind = file.stat()
+    except FileNotFoundError:
         raise UserError(
-            f"{path}: no such file; expected a video file, a camera number, an rtsp:// or http:// URL, or 'sample'"
-        )
-    if file.is_file() and file.stat().st_size == 0:
-        raise UserError(f"{path}: is empty (0 bytes), expected a video file")
-
-
-def _reason(error: Exception) -> str:
-    """FFmpeg's own words, without the address that its messages repeat."""
-    text = getattr(error, "strerror", None) or type(error).__name__
-    return "it fell silent" if text == "Immediate exit requested" else str(text)
-
-
-def _upright(frame: Any) -> np.ndarray:
-    image = frame.to_ndarray(format="bgr24")
-    # Phones store portrait video lying down with a note; `rotation` is counter-clockwise degrees.
-    turn = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-    rotation = getattr(frame, "rotation", 0) % 360
-    return cv2.rotate(image, turn[rotation]) if rotation in turn else image
+            f"{name}: no such file; expected a video file, a camera number, an rtsp:// or http:// URL, or 'sample'"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
+    if stat.S_ISDIR(kind.st_mode):
+        raise UserError(f"{name}: is a folder, expected a video file")
+    if stat.S_ISCHR(kind.st_mode) or stat.S_ISBLK(kind.st_mode) or stat.S_ISSOCK(kind.st_mode):
+        raise UserError(f"{name}: is a device or a socket, expected a video file")
+    if stat.S_ISREG(kind.st_mode) and kind.st_size == 0:
+        raise UserError(f"{name}: is empty (0 bytes), expected a video file")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.errors import UserError
+from detector.files import readable_name
 from detector.types import Frame
 from stream.sources.decode import ConnectionLost, Decoding, MediaClock, Video, open_video
 from stream.sources.source import SourceStatus
@@ -19,7 +20,15 @@ CAMERA_PATIENCE_S = 0.5
 
 
 class VideoFile:
-    """A video file: as fast as it is read, or paced by its own clock as if it were a camera."""
+    """A video file: as fast as it is read, or paced by its own clock as if it were a camera.
+
+    Attributes:
+        name: for people.
+        path: of the file, None for one on a server.
+        size_hw: of its first picture.
+        fps: nominal rate, None where it is not believable.
+        duration_s: as the file says, None where it does not.
+    """
 
     def __init__(
         self, path: str | Path, *, live: bool = False, loop: bool = False, name: str | None = None,
@@ -39,16 +48,20 @@ class VideoFile:
         Raises:
             UserError: no such file, not a video, nothing in it.
         """
-        self._open = lambda: open_video(str(path), shown_name=name, timeout_s=timeout_s, decoding=decoding)
+        self._open = lambda: open_video(path, shown_name=name, timeout_s=timeout_s, decoding=decoding)
         self._video: Video | None = self._open()
         self._frames = iter(self._video)
         try:
             self._first: tuple[np.ndarray, float | None] | None = next(self._frames)
-        except (StopIteration, ConnectionLost):
+        except (StopIteration, ConnectionLost) as error:
             self._video.close()
-            raise UserError(f"{name or path}: no picture in it can be read, expected a video") from None
+            shown = name or readable_name(path)
+            reason = f" ({str(error).removeprefix(f'{shown}: ')})" if isinstance(error, ConnectionLost) else ""
+            raise UserError(f"{shown}: no picture in it can be read{reason}, expected a video") from None
         self.size_hw: tuple[int, int] = self._first[0].shape[:2]
-        self.name = name or Path(path).name
+        self.name = name or readable_name(Path(path).name)
+        self.path = Path(path) if timeout_s is None else None
+        self._damage = ""
         self.live, self._loop, self._clock = live, loop, clock
         self.fps = self._video.fps
         self.duration_s = self._video.duration_s
@@ -57,7 +70,8 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame]:
         index, start_s = 0, None
-        media = MediaClock(self.fps)
+        assert self._video is not None
+        media = MediaClock.of_file(self._video)
         try:
             for image, pts_s in self._pictures(media):
                 time_s = media.next(pts_s)
@@ -73,6 +87,11 @@ class VideoFile:
                 index += 1
         finally:
             self.close()
+
+    @property
+    def damage(self) -> str:
+        """What was found missing or spoilt in the file so far, in a few words; empty where nothing was."""
+        return self._video.damage if self._video is not None else self._damage
 
     def close(self) -> None:
         self._stop.set()
@@ -96,6 +115,7 @@ class VideoFile:
             except ConnectionLost as lost:
                 raise UserError(f"{lost}; the video breaks off here, what came before is kept") from None
             finally:
+                self._damage = self._video.damage
                 self._video.close()
                 self._video = None
             if not self._loop:

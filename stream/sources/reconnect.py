@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -12,11 +13,10 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.types import Frame
-from stream.sources.decode import ConnectionLost, MediaClock
-from stream.sources.source import SourceStatus
-
-# A live stream's time stamps are believed as long as they stay this close to the clock.
-MAX_DRIFT_S = 1.0
+from stream.gaps import FROZEN, Repeats
+from stream.sources.decode import ConnectionLost
+from stream.sources.live_clock import LiveClock
+from stream.sources.source import SourceStatus, StatusLog
 
 
 class Connection(Protocol):
@@ -34,54 +34,43 @@ class Connection(Protocol):
 
 
 class Backoff:
-    """How long to wait before each attempt to connect again: 0.5 s, doubling up to 15 s, less up to a quarter.
+    """How long to wait before each attempt to connect again: 0.5 s, doubling, less up to a quarter.
 
-    A connection that has held for `stable_s` starts from the beginning. Pure: time is handed in.
+    Up to `early_s` after the last picture it is 2 s at most, so that a camera that is back is soon found, and 1 s after
+    a connection that gave pictures, so that one that blinks stays in sight; after that up to 15 s. A connection that
+    has held for `stable_s` starts from the beginning. Pure: time is handed in.
     """
 
     def __init__(
         self, first_s: float = 0.5, most_s: float = 15.0, stable_s: float = 10.0,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random, early_most_s: float = 2.0, early_s: float = 120.0,
+        blink_most_s: float = 1.0,
     ) -> None:
         self._first_s, self._most_s, self._stable_s, self._jitter = first_s, most_s, stable_s, jitter
+        self._early_most_s, self._early_s, self._blink_most_s = early_most_s, early_s, blink_most_s
         self._attempts = 0
         self._connected_s: float | None = None
+        self._picture_s: float | None = None
 
     def connected(self, now_s: float) -> None:
-        """A connection was made and gave a picture."""
-        self._connected_s = now_s
+        """The connection gave a picture."""
+        if self._connected_s is None:
+            self._connected_s = now_s
+        self._picture_s = now_s
 
     def next_wait_s(self, now_s: float) -> float:
         """Seconds to wait before the next attempt."""
         if self._connected_s is not None and now_s - self._connected_s >= self._stable_s:
             self._attempts = 0
-        self._connected_s = None
+        blinked, self._connected_s = self._connected_s is not None, None
+        if self._picture_s is None:
+            self._picture_s = now_s
         wait_s = min(self._first_s * 2**self._attempts, self._most_s)
         self._attempts = min(self._attempts + 1, 30)
+        if now_s - self._picture_s < self._early_s:
+            wait_s = min(wait_s, self._blink_most_s if blinked else self._early_most_s)
         # Jitter keeps a hundred clients from knocking at a restarted server in step.
         return wait_s * (1 - 0.25 * self._jitter())
-
-
-class LiveClock:
-    """Media time of a live stream: its own stamps where they keep step with the clock, else the clock."""
-
-    def __init__(self, fps: float | None, start_s: float) -> None:
-        self._media = MediaClock(fps)
-        self._start_s, self._shift_s, self._last_s = start_s, 0.0, -1e-3
-
-    def next(self, pts_s: float | None, now_s: float) -> float:
-        """Media time of a frame stamped `pts_s` that arrived at `now_s`; always increases."""
-        arrived_s = now_s - self._start_s
-        time_s = arrived_s if pts_s is None else self._media.next(pts_s) + self._shift_s
-        if abs(time_s - arrived_s) > MAX_DRIFT_S:
-            self._shift_s += arrived_s - time_s
-            time_s = arrived_s
-        self._last_s = max(time_s, self._last_s + 1e-3)
-        return self._last_s
-
-    def restart(self) -> None:
-        """A new connection: its stamps start afresh."""
-        self._media.restart()
 
 
 class LiveCamera:
@@ -108,28 +97,51 @@ class LiveCamera:
         self._first: Connection | None = connect()
         self.fps = self._first.fps
         self.reconnects = 0
-        self._status = SourceStatus()
+        self._log = StatusLog()
+        self._reason = ""  # why it is offline
+        self._next_s: float | None = None  # when it is tried again; None while that is being done
 
     @property
     def status(self) -> SourceStatus:
         """Whether pictures are coming now."""
-        return self._status
+        reason, next_s = self._reason, self._next_s
+        if not reason:
+            return SourceStatus()
+        if reason == FROZEN:
+            return SourceStatus(False, f"camera frozen: {reason}", reason)
+        doing = "connecting"
+        if next_s is not None:
+            doing = f"next attempt in {max(math.ceil(next_s - self._clock()), 1)} s"
+        return SourceStatus(False, f"camera offline: {reason}; {doing}", reason)
+
+    def changes(self) -> list[SourceStatus]:
+        """What the status became since this was last called."""
+        return self._log.take()
 
     def __iter__(self) -> Iterator[Frame]:
-        media = LiveClock(self.fps, self._clock())
+        media: LiveClock | None = None
         index = 0
         while not self._stop.is_set():
-            reason = "the stream ended"
             connection = self._take_connection()
             if connection is None:
                 continue
+            if media is None:
+                media = self._create_clock(connection)
+            media.restart()
+            reason, repeats = "the stream ended", Repeats()
             try:
                 for image, pts_s in connection:
                     now = self._clock()
-                    if not self._status.online or not index:
-                        self._status = SourceStatus()
+                    if repeats.frozen(image, pts_s, now):
+                        self._become(FROZEN)
+                        continue
+                    self._become("")
                     self._backoff.connected(now)
-                    yield Frame(image, index, media.next(pts_s, now), now)
+                    time_s = media.next(pts_s, now)
+                    early_s = media.due_in_s(now)
+                    if early_s > 0 and self._wait(self._stop, early_s):
+                        return
+                    yield Frame(image, index, time_s, self._clock(), media.segment)
                     index += 1
                     if self._stop.is_set():
                         return
@@ -137,16 +149,23 @@ class LiveCamera:
                 reason = str(lost).removeprefix(f"{self.name}: ")
             finally:
                 connection.close()
-            media.restart()
             self._offline(reason)
 
     def close(self) -> None:
         self._stop.set()
 
+    def _create_clock(self, connection: Connection) -> LiveClock:
+        # What a connection does not say is what a camera on a cable does: the newest picture, as it comes.
+        return LiveClock(
+            self.fps, self._clock(), paced=getattr(connection, "paced", False),
+            may_burst=getattr(connection, "may_burst", False),
+        )
+
     def _take_connection(self) -> Connection | None:
         connection, self._first = self._first, None
         if connection is not None:
             return connection
+        self._next_s = None
         try:
             connection = self._connect()
         except UserError as error:
@@ -156,6 +175,13 @@ class LiveCamera:
         return connection
 
     def _offline(self, reason: str) -> None:
-        wait_s = self._backoff.next_wait_s(self._clock())
-        self._status = SourceStatus(False, f"camera offline: {reason}; next attempt in {wait_s:.0f} s")
+        now = self._clock()
+        wait_s = self._backoff.next_wait_s(now)
+        self._next_s = now + wait_s
+        self._become(reason)
         self._wait(self._stop, wait_s)
+
+    def _become(self, reason: str) -> None:
+        if reason != self._reason:
+            self._reason = reason
+            self._log.note(self.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,10 +12,35 @@ from detector.types import Frame
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """Whether pictures are coming; `message` says why not."""
+    """Whether pictures are coming.
+
+    Attributes:
+        online: they are.
+        message: for people, now: why not, and what is done about it.
+        reason: why not, without what changes every second.
+    """
 
     online: bool = True
     message: str = ""
+    reason: str = ""
+
+
+class StatusLog:
+    """What became of a source since somebody last asked; from any thread."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._changes: deque[SourceStatus] = deque(maxlen=most)
+
+    def note(self, status: SourceStatus) -> None:
+        """Add a change."""
+        self._changes.append(status)
+
+    def take(self) -> list[SourceStatus]:
+        """The changes since this was last called, oldest first."""
+        taken = []
+        while self._changes:
+            taken.append(self._changes.popleft())
+        return taken
 
 
 class Source(Protocol):
@@ -25,6 +51,9 @@ class Source(Protocol):
         live: what is not taken in time is lost; files wait.
         fps: nominal rate, None where it is not known or not believable.
         status: whether pictures are coming.
+
+    A source that can be away has a method `changes() -> list[SourceStatus]` too: what its status became since that
+    was last called, so that nothing is missed between two looks at `status`.
     """
 
     name: str
