@@ -1,16 +1,26 @@
-# make run | test | lint | type | wheel | bench    (each sets up what it needs in .venv, once)
+# make run | serve | test | soak | lint | type | wheel | bench    (each sets up what it needs in .venv, once)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo test test-slow wheel readme lint type bench clean
+.PHONY: run demo serve soak soak-short test test-slow wheel readme lint type bench clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo $(ARGS)
+
+# Three cameras that all show the bundled clip; ARGS="cameras.yaml" for your own.
+serve: $(VENV)/.test
+	$(BIN)/python -m stream.serve $(if $(ARGS),$(ARGS),stream/samples/three_cameras.yaml)
+
+soak: $(VENV)/.test
+	$(BIN)/python tests/soak.py --seconds 1200 --json soak.json $(ARGS)
+
+soak-short: $(VENV)/.test
+	$(BIN)/python tests/soak.py --seconds 90 $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
@@ -64,5 +74,5 @@ $(VENV)/.demo: $(VENV)/.run
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,render]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,render,serve]'
 	@touch $@

@@ -7,11 +7,13 @@ video the pictures are FFmpeg's to the bit. The one door to PyAV's decoders; it 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import numpy as np
 from detector.data.tone import HLG, PQ, ToneMap
 from detector.errors import UserError
 
+log = logging.getLogger(__name__)
 # Pixels up to this much wider than high (or the other way) are called square: encoders round.
 SQUARE_WITHIN = 0.01
 # Pixels of a stranger shape than this are a mistake in the file.
@@ -36,6 +39,19 @@ NO_FILE, NO_FILM = "no such file", "no video in it, expected at least one video 
 UNKNOWN_CODEC = "no decoder here for its pictures:"
 # FFmpeg aborts the process when it is asked to convert these.
 NO_PICTURE = ("yaf32le", "yaf32be", "yaf16le", "yaf16be")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How pictures are taken out of a stream.
+
+    Attributes:
+        hardware: `none`, `auto`, `vaapi` or `cuda`; where there is no such decoder, one line and software.
+        keys_only: asked before each packet; True leaves out all but key frames (nine tenths of the work and more).
+    """
+
+    hardware: str = "none"
+    keys_only: Callable[[], bool] = lambda: False
 
 
 class VideoError(Exception):
@@ -98,8 +114,11 @@ class Video:
         early_s: how much is missing at the end; known when all has been read.
     """
 
-    def __init__(self, container: Any, stream: Any, place: str | Path, is_file: bool) -> None:
+    def __init__(
+        self, container: Any, stream: Any, place: str | Path, is_file: bool, decoding: Decoding | None = None
+    ) -> None:
         self._container, self._stream, self._place, self._is_file = container, stream, place, is_file
+        self._keys_only, self._needs_key = (decoding or Decoding()).keys_only, False
         rate = stream.average_rate or stream.guessed_rate
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self._period_s = 1 / float(rate) if rate and 0 < rate <= 1000 else 0.04
@@ -213,7 +232,7 @@ class Video:
         import av
 
         try:
-            frames = self._stream.codec_context.decode(packet) if packet is None else packet.decode()
+            frames = self._decoded(packet)
         except av.EOFError:
             return []
         except av.FFmpegError:
@@ -222,6 +241,26 @@ class Video:
             return []
         if (packet is not None and packet.is_corrupt) or any(frame.is_corrupt for frame in frames):
             self._count(unreadable=False)
+        return frames
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        context = self._stream.codec_context
+        if packet is None or not packet.size:  # the end: what the decoder still holds
+            return context.decode(None) if packet is None else packet.decode()
+        keys_only = self._keys_only()
+        if not packet.is_keyframe and (keys_only or self._needs_key):
+            # What follows refers to this picture, so nothing can be decoded before the next key frame.
+            self._needs_key = True
+            return []
+        frames = packet.decode()
+        self._needs_key = False
+        if keys_only and not frames:
+            # With B-frames a decoder holds pictures back, which now come seconds apart.
+            frames = context.decode(None)
+            context.flush_buffers()
+            self._needs_key = True
+            for frame in frames:  # what is drained does not know its stream
+                frame.time_base = self._stream.time_base
         return frames
 
     def _lost_at_end(self) -> Iterator[Any]:
@@ -308,6 +347,7 @@ class _Deinterlacer:
 def open_video(
     place: str | Path, *, is_file: bool = True, timeout_s: tuple[float, float] | None = None,
     options: dict[str, str] | None = None, low_delay: bool = False, threads: int = 0,
+    decoding: Decoding | None = None,
 ) -> Video:
     """Open a file or a network stream.
 
@@ -318,6 +358,7 @@ def open_video(
         options: FFmpeg's, for the protocol or the format.
         low_delay: do not let several frames be decoded at once, which delays them.
         threads: of the decoder; 0 takes what the machine has.
+        decoding: by what, and which pictures.
 
     Raises:
         VideoError: it cannot be opened or holds no video.
@@ -327,7 +368,8 @@ def open_video(
     # Without "file:" a colon in a name is taken for a protocol.
     name = f"file:{os.fspath(place)}" if is_file else str(place)
     try:
-        container = av.open(name, timeout=timeout_s, options=options or {}, metadata_errors="ignore")
+        given = {"timeout": timeout_s, "options": options or {}, "metadata_errors": "ignore"}
+        container = _open_container(name, given, decoding.hardware if decoding else "none")
     except FileNotFoundError:
         raise VideoError(NO_FILE) from None
     except (OSError, ValueError, av.FFmpegError) as error:
@@ -340,7 +382,25 @@ def open_video(
     stream.thread_type = "SLICE" if low_delay else "AUTO"
     if threads:
         stream.codec_context.thread_count = threads
-    return Video(container, stream, place, is_file)
+    return Video(container, stream, place, is_file, decoding)
+
+
+def _open_container(name: str, given: dict[str, Any], hardware: str) -> Any:
+    import av
+
+    if hardware == "none":
+        return av.open(name, **given)
+    from av.codec.hwaccel import HWAccel, hwdevices_available
+
+    for kind in ("cuda", "vaapi") if hardware == "auto" else (hardware,):
+        if kind not in hwdevices_available():
+            continue
+        try:
+            return av.open(name, **given, hwaccel=HWAccel(kind, allow_software_fallback=True))
+        except (RuntimeError, NotImplementedError, PermissionError, av.error.ExternalError):  # no such device here
+            continue
+    log.warning("no %s decoder here; pictures are decoded in software", "hardware" if hardware == "auto" else hardware)
+    return av.open(name, **given)
 
 
 def open_named(path: str | Path) -> Video:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from detector.data import decode
+from detector.data.decode import Decoding, VideoError
 from detector.data.decode import Video as DecodedVideo
-from detector.data.decode import VideoError
 from detector.errors import UserError
 from detector.files import readable_name
 from stream.sources.secrets import redact as redact  # where it used to live
@@ -127,7 +127,7 @@ class Video:
 
 def open_video(
     path_or_url: str | Path, *, shown_name: str | None = None, timeout_s: tuple[float, float] | None = None,
-    options: dict[str, str] | None = None, low_delay: bool = False,
+    options: dict[str, str] | None = None, low_delay: bool = False, decoding: Decoding | None = None,
 ) -> Video:
     """Open a file or a network stream.
 
@@ -137,6 +137,7 @@ def open_video(
         timeout_s: for opening and for each read; None for files.
         options: FFmpeg's, for the protocol or the format.
         low_delay: do not let several frames be decoded at once, which delays them.
+        decoding: by what, and which pictures.
 
     Raises:
         UserError: one line that says why not.
@@ -148,7 +149,7 @@ def open_video(
     try:
         video = decode.open_video(
             path_or_url, is_file=timeout_s is None, timeout_s=timeout_s, options=options, low_delay=low_delay,
-            threads=2,
+            threads=2, decoding=decoding,
         )
     except VideoError as error:
         if str(error).startswith((decode.NO_FILM, decode.UNKNOWN_CODEC)):
