@@ -17,7 +17,9 @@ from typing import Any
 from detector.errors import UserError
 
 LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
-_HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?)(?::([0-9]{1,5}))?", re.ASCII)
+_HOST = re.compile(
+    r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?)(?::([0-9]{1,5}))?", re.ASCII
+)
 _ORIGIN = re.compile(r"(https?)://([^/?#@\\\s]+)", re.ASCII | re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names are looked up when the server starts; a name server that does not answer must not hold it up for long.
@@ -42,7 +44,9 @@ class Hosts:
         """Whether a request names a host of ours, and only one."""
         hosts = _values(scope, b"host")
         parts = split_host(hosts[0]) if len(hosts) == 1 else None
-        return parts is not None and (parts[0] in LOOPBACK_NAMES | self.declared | self.own or self._is_here(parts[0], scope))
+        if parts is None:
+            return False
+        return parts[0] in LOOPBACK_NAMES | self.declared | self.own or self._is_here(parts[0], scope)
 
     def comes_from_page(self, scope: Any, *, needed: bool) -> bool:
         """Whether a request's Origin is the host that it was sent to; with `needed` there must be one."""
@@ -152,4 +156,4 @@ def _with_port(value: str, scheme: str) -> tuple[str, int] | None:
 
 
 def _values(scope: Any, name: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for key, value in scope.get("headers", ()) if key.lower() == name]
+    return [value.decode("latin-1") for key, value in scope.get("headers", ()) if key.lower() == name]

@@ -69,10 +69,10 @@ class Backend:
         self.tabs = Tabs(max(LINES_PER_ADDRESS, 8 * self.limits.visitors))
         self.inspector = ThreadPoolExecutor(1, thread_name_prefix="inspect")
 
-    def leave(self, tab: str) -> None:
-        """Free what a page that is gone left behind."""
-        self.jobs.cancel_tab(tab)
-        removed = self.shelf.remove_tab(tab)
+    def leave(self, tab: str, visitor: str | None = None) -> None:
+        """Free what a page that is gone left behind; with `visitor`, of theirs alone."""
+        self.jobs.cancel_tab(tab, visitor)
+        removed = self.shelf.remove_tab(tab, visitor)
         if removed:
             log.info("a visitor left; %d folders deleted", removed)
 
@@ -170,13 +170,13 @@ async def serve_line(backend: Backend, socket: WebSocket, tab: str) -> None:
         # Starlette raises either of them when one writes to a page that has just gone.
         log.debug("a page left: %r", error)
     finally:
-        backend.tabs.hang_up(tab)
-        asyncio.get_running_loop().call_later(GRACE_S, _leave_for_good, backend, tab)
+        backend.tabs.hang_up(tab, visitor)
+        asyncio.get_running_loop().call_later(GRACE_S, _leave_for_good, backend, tab, visitor)
 
 
-def _leave_for_good(backend: Backend, tab: str) -> None:
-    if backend.tabs.forget(tab):
-        asyncio.get_running_loop().run_in_executor(None, backend.leave, tab)
+def _leave_for_good(backend: Backend, tab: str, visitor: str) -> None:
+    if backend.tabs.forget(tab, visitor):
+        asyncio.get_running_loop().run_in_executor(None, backend.leave, tab, visitor)
 
 
 async def _sweep(backend: Backend) -> None:

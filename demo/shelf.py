@@ -7,8 +7,8 @@ in the tables does not exist.
 from __future__ import annotations
 
 import logging
-import secrets
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -144,10 +144,10 @@ class Shelf:
             self._folders.pop(folder.key, None)
         shutil.rmtree(folder.path, ignore_errors=True)
 
-    def remove_tab(self, tab: str) -> int:
-        """Delete what a page left behind; gives how many folders that were."""
+    def remove_tab(self, tab: str, visitor: str | None = None) -> int:
+        """Delete what a page (with `visitor`, of theirs) left behind; gives how many folders that were."""
         with self._lock:
-            gone = [f for f in self._folders.values() if f.tab == tab]
+            gone = [f for f in self._folders.values() if f.tab == tab and visitor in (None, f.visitor)]
         for folder in gone:
             self.remove(folder)
         return len(gone)

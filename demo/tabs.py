@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from dataclasses import dataclass
 
 from demo.pool import Busy
@@ -11,15 +10,14 @@ from demo.pool import Busy
 
 @dataclass
 class _OpenTab:
-    visitor: str
     address: str
-    lines: int = 1
+    lines: int = 0
 
 
 class Tabs:
     """Open pages, and for a moment those whose line has just gone: they may come back.
 
-    `tab in tabs` and `len(tabs)` speak of those with a line; used in the server's loop alone.
+    `tab in tabs` and `len(tabs)` speak of those with a line; changed in the server's loop alone.
     """
 
     def __init__(self, most_per_address: int = 32) -> None:
@@ -28,58 +26,51 @@ class Tabs:
             most_per_address: lines from one address.
         """
         self._most_per_address = most_per_address
-        self._tabs: dict[str, _OpenTab] = {}
+        # By tab and visitor: a name that somebody else learnt is still not their page.
+        self._tabs: dict[tuple[str, str], _OpenTab] = {}
 
     def open(self, tab: str, visitor: str, address: str) -> None:
         """A page has got a line.
 
         Raises:
-            Busy: too many from that address, or it is somebody else's page.
+            Busy: too many from that address.
         """
-        lines = Counter[str]()
-        for other in self._tabs.values():
-            lines[other.address] += other.lines
-        if lines[address] >= self._most_per_address:
+        lines = sum(other.lines for other in self._tabs.values() if other.address == address)
+        if lines >= self._most_per_address:
             raise Busy("too many pages are open from your address; close some")
-        known = self._tabs.get(tab)
-        if known is None:
-            self._tabs[tab] = _OpenTab(visitor, address)
-            return
-        if known.visitor != visitor:
-            raise Busy("that page is open elsewhere")
+        known = self._tabs.setdefault((tab, visitor), _OpenTab(address))
         known.lines, known.address = known.lines + 1, address
 
-    def hang_up(self, tab: str) -> None:
-        """One of a page's lines has gone; what it left is kept until `forget`."""
-        self._tabs[tab].lines -= 1
+    def hang_up(self, tab: str, visitor: str) -> None:
+        """One of a page's lines has gone; the page is remembered until `forget`."""
+        self._tabs[tab, visitor].lines -= 1
 
-    def forget(self, tab: str) -> bool:
+    def forget(self, tab: str, visitor: str) -> bool:
         """Let go of a page without a line; False where it has one again."""
-        if tab in self:
+        known = self._tabs.get((tab, visitor))
+        if known is not None and known.lines:
             return False
-        self._tabs.pop(tab, None)
+        self._tabs.pop((tab, visitor), None)
         return True
 
     def is_open(self, tab: str, visitor: str) -> bool:
         """Whether that visitor has that page open, or had a moment ago."""
-        known = self._tabs.get(tab)
-        return known is not None and known.visitor == visitor
+        return (tab, visitor) in self._tabs
 
     def has_page(self, visitor: str) -> bool:
         """Whether that visitor has any page open, or had a moment ago."""
-        return bool(visitor) and any(tab.visitor == visitor for tab in self._tabs.values())
+        return bool(visitor) and any(owner == visitor for _, owner in list(self._tabs))
 
-    def address(self, tab: str) -> str:
-        """Where a page is open; "" where it is not known."""
-        known = self._tabs.get(tab)
+    def address(self, tab: str, visitor: str) -> str:
+        """Where a page is open; "" where that is not known."""
+        known = self._tabs.get((tab, visitor))
         return known.address if known else ""
 
     def __contains__(self, tab: object) -> bool:
-        known = self._tabs.get(tab) if isinstance(tab, str) else None
-        return known is not None and known.lines > 0
+        return any(name == tab and known.lines for (name, _), known in list(self._tabs.items()))
 
     def __len__(self) -> int:
-        return sum(tab.lines > 0 for tab in self._tabs.values())
+        return sum(known.lines > 0 for known in list(self._tabs.values()))
 
 
 def address_of(client: object) -> str:

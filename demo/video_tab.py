@@ -177,7 +177,7 @@ def take_on(backend: Backend, visitor: str, tab: str, key: str, choices: Choices
         path = samples().get(name)
         if path is None:
             raise UserError(f"there is no clip {name[:40]!r}")
-        folder = backend.shelf.create(visitor, tab, path.name, backend.tabs.address(tab))
+        folder = backend.shelf.create(visitor, tab, path.name, backend.tabs.address(tab, visitor))
     else:
         found = backend.shelf.find(visitor, key)
         upload = next(found.path.glob("upload.*"), None) if found else None

@@ -32,7 +32,8 @@ class VideoFile:
 
     def __init__(
         self, path: str | Path, *, live: bool = False, loop: bool = False, name: str | None = None,
-        timeout_s: tuple[float, float] | None = None, clock: Callable[[], float] = time.monotonic,
+        timeout_s: tuple[float, float] | None = None, options: dict[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
@@ -41,12 +42,13 @@ class VideoFile:
             loop: start again at the end, for ever; time goes on.
             name: to be shown; the file's name unless given.
             timeout_s: for opening and each read, of a file on a server.
+            options: FFmpeg's, for the format and the decoder.
             clock: seconds, monotonic.
 
         Raises:
             UserError: no such file, not a video, nothing in it.
         """
-        self._open = lambda: open_video(path, shown_name=name, timeout_s=timeout_s)
+        self._open = lambda: open_video(path, shown_name=name, timeout_s=timeout_s, options=options)
         self._video: Video | None = self._open()
         self._frames = iter(self._video)
         try:
