@@ -35,6 +35,8 @@ READ_TRIES = 16
 NEAR_PACKETS, TAIL_PACKETS = 16, 64
 # A file that lacks this much of the length it claims ends early; less is rounding.
 EARLY_S, EARLY_FRAMES = 0.25, 3.0
+# FFmpeg's option: a decoder refuses larger pictures before it takes memory for them.
+MAX_PIXELS = "max_pixels"
 NO_FILE, NO_FILM = "no such file", "no video in it, expected at least one video stream"
 UNKNOWN_CODEC = "no decoder here for its pictures:"
 # FFmpeg aborts the process when it is asked to convert these.
@@ -130,6 +132,7 @@ class Video:
         self.duration_s = whole_s
         self._claimed_s = self._film_s if self._film_s is not None else whole_s
         self.format_name = container.format.name
+        self._options: dict[str, str] = {}
         self.unreadable = self.damaged = 0
         self.early_s: float | None = None
         self.end_s = self.start_s
@@ -268,7 +271,9 @@ class Video:
         if not self._is_file or self._since_damage > TAIL_PACKETS or self._last_s is None:
             return
         last_s = self._last_s
-        with suppress(VideoError), open_video(self._place, low_delay=True, threads=1) as again:
+        with suppress(VideoError), open_video(
+            self._place, options=self._options, low_delay=True, threads=1
+        ) as again:
             again._container.seek(math.floor(last_s / self._base), stream=again._stream, backward=True)
             for packet in again._packets():
                 for frame in again._decode(packet):
@@ -355,7 +360,7 @@ def open_video(
         place: path of a file, whatever its name holds, or (not `is_file`) an address that FFmpeg knows.
         is_file: says which.
         timeout_s: for opening and for each read of a stream.
-        options: FFmpeg's, for the protocol or the format.
+        options: FFmpeg's, for the protocol or the format; `max_pixels` holds for the decoder too.
         low_delay: do not let several frames be decoded at once, which delays them.
         threads: of the decoder; 0 takes what the machine has.
         decoding: by what, and which pictures.
@@ -382,7 +387,11 @@ def open_video(
     stream.thread_type = "SLICE" if low_delay else "AUTO"
     if threads:
         stream.codec_context.thread_count = threads
-    return Video(container, stream, place, is_file, decoding)
+    if options and MAX_PIXELS in options:
+        stream.codec_context.options = {MAX_PIXELS: options[MAX_PIXELS]}
+    video = Video(container, stream, place, is_file, decoding)
+    video._options = options or {}
+    return video
 
 
 def _open_container(name: str, given: dict[str, Any], hardware: str) -> Any:

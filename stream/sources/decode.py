@@ -85,6 +85,7 @@ class Video:
         duration_s: None where not known (a live stream).
         format_name: of the container, as FFmpeg calls it.
         coded_hw: height and width as stored; pictures may be turned and have square pixels.
+        pixel_shape: width of a stored pixel over its height.
     """
 
     def __init__(self, video: DecodedVideo, shown_name: str) -> None:
@@ -92,6 +93,7 @@ class Video:
         self.fps = sane_fps(video.fps)
         self.rate_fps = video.fps if video.fps is not None and 0 < video.fps <= MOST_FPS else None
         self.duration_s, self.format_name, self.coded_hw = video.duration_s, video.format_name, video.coded_hw
+        self.pixel_shape = video.pixel_shape
 
     @property
     def damage(self) -> str:

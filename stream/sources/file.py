@@ -32,7 +32,8 @@ class VideoFile:
 
     def __init__(
         self, path: str | Path, *, live: bool = False, loop: bool = False, name: str | None = None,
-        timeout_s: tuple[float, float] | None = None, decoding: Decoding | None = None,
+        timeout_s: tuple[float, float] | None = None, options: dict[str, str] | None = None,
+        decoding: Decoding | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -43,12 +44,15 @@ class VideoFile:
             name: to be shown; the file's name unless given.
             timeout_s: for opening and each read, of a file on a server.
             decoding: by what, and which pictures.
+            options: FFmpeg's, for the format and the decoder.
             clock: seconds, monotonic.
 
         Raises:
             UserError: no such file, not a video, nothing in it.
         """
-        self._open = lambda: open_video(path, shown_name=name, timeout_s=timeout_s, decoding=decoding)
+        self._open = lambda: open_video(
+            path, shown_name=name, timeout_s=timeout_s, options=options, decoding=decoding
+        )
         self._video: Video | None = self._open()
         self._frames = iter(self._video)
         try:
