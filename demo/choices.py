@@ -73,7 +73,7 @@ def read_choices(given: Mapping[str, Any], models: tuple[str, ...], default: Cho
     if not isinstance(actions, list | tuple) or not all(isinstance(a, str) for a in actions) or len(actions) > 1000:
         raise UserError("actions: expected a list of names")
     display = given.get("display", default.display)
-    if not isinstance(display, str) or display not in ("now", "synced"):
+    if display != "now" and display != "synced":
         raise UserError(f"display {shown_value(display)}: expected now or synced")
     return Choices(
         model,

@@ -19,16 +19,27 @@ class Sampling:
         num_frames: T, frames of the fast pathway.
         stride: distance of two sampled frames, in frames of the time base.
         fps: the time base, frames a second.
+        ahead: sampled frames after the key frame; None puts it at T/2. 0 is what causal networks see.
     """
 
     num_frames: int = 32
     stride: int = 2
     fps: float = 30.0
+    ahead: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.ahead is not None and not 0 <= self.ahead < self.num_frames:
+            raise ValueError(f"ahead: got {self.ahead}, expected 0 to {self.num_frames - 1}, fewer than num_frames")
 
     @property
     def key_index(self) -> int:
         """Position of the key frame in the clip."""
-        return self.num_frames // 2
+        return self.num_frames // 2 if self.ahead is None else self.num_frames - 1 - self.ahead
+
+    @property
+    def step_s(self) -> float:
+        """Seconds between two sampled frames."""
+        return self.stride / self.fps
 
     @property
     def offsets_s(self) -> np.ndarray:

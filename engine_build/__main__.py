@@ -15,6 +15,7 @@ from detector.errors import UserError, run_command
 PROG = "python -m engine_build"
 CALIBRATION_CLIPS = 8
 BENCH_CLIPS = 3
+STEPS_TIMED = 6
 
 
 def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
@@ -61,6 +62,8 @@ def _common(parser: CommandLine) -> None:
     parser.add_argument("--calibrate", metavar="VIDEO", help="clips for int8's ranges and for verification: best, "
                         "minutes of your own camera")
     parser.add_argument("--untrained", action="store_true", help="random weights where there are none: for speed alone")
+    parser.add_argument("--causal", action="store_true", help="a network that looks back only, run step by step "
+                        "(experimental with weights that were trained to look ahead)")
     parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="where engines are kept")
 
 
@@ -68,6 +71,7 @@ def _model(options: argparse.Namespace) -> tuple[Any, Any]:
     from detector.weights.choose import load_action_model, resolve_action_model
 
     model, path = resolve_action_model(options.model, allow_untrained=options.untrained)
+    model = model.as_causal() if options.causal else model
     network = load_action_model(model, path)
     if path is None:
         settle_statistics(model, network)
@@ -85,6 +89,8 @@ def _build(options: argparse.Namespace) -> int:
 
     model, network = _model(options)
     size_hw = parse_size(options.size, model)
+    if model.network.causal:
+        return _build_causal(options, model, network, size_hw)
     clips = None
     if options.calibrate:
         clips = read_clips(options.calibrate, model, size_hw, CALIBRATION_CLIPS)
@@ -98,6 +104,39 @@ def _build(options: argparse.Namespace) -> int:
     engine_s, torch_s = time_pairs(engine, network, frames, rois, 3)
     gain = f"{torch_s / engine_s:.1f} times faster"
     print(f"{engine.description}: {engine_s:.3f} s a clip, torch eager fp32 {torch_s:.3f} s: {gain}")
+    engine.close()
+    return 0
+
+
+def _build_causal(options: argparse.Namespace, model: Any, network: Any, size_hw: tuple[int, int]) -> int:
+    import torch
+
+    from detector.slowfast.causal import create_state, run_step
+    from engine_build.build_causal import build_causal_engine
+    from engine_build.footage import MINUTE_S, drawn_footage, read_footage, steps_of
+
+    footage = None
+    if options.calibrate:
+        footage = read_footage(options.calibrate, model, size_hw, MINUTE_S)
+        print(f"{len(footage) * model.sampling.step_s:.0f} s of {options.calibrate}")
+    engine = build_causal_engine(
+        model, network, size_hw=size_hw, target=options.engine, precision=options.precision,
+        cache_dir=options.cache_dir, footage=footage,
+    )
+    n = network.config.frames_per_step
+    new = next(steps_of(drawn_footage(model, size_hw, 1) if footage is None else footage, n))
+    row, state = engine.open_camera(), create_state(network, 1, size_hw)
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(STEPS_TIMED):
+        start = time.perf_counter()
+        engine.run_step(new, [row])
+        middle = time.perf_counter()
+        run_step(network, torch.from_numpy(new.copy()), state)
+        times[0].append(middle - start)
+        times[1].append(time.perf_counter() - middle)
+    engine_s, torch_s = (statistics.median(each[1:]) for each in times)
+    print(f"{engine.description}: {engine_s:.3f} s a step of {n} frames ({n * model.sampling.step_s:.3f} s of video), "
+          f"torch eager fp32 {torch_s:.3f} s: {torch_s / engine_s:.1f} times faster")
     engine.close()
     return 0
 
@@ -126,6 +165,15 @@ def _bench(options: argparse.Namespace) -> int:
     from engine_build.clips import read_clips
 
     model, network = _model(options)
+    if model.network.causal:
+        from engine_build.bench_causal import run_causal_bench
+        from engine_build.footage import MINUTE_S, read_footage
+
+        footage = read_footage(options.calibrate, model, SIZE_HW, MINUTE_S) if options.calibrate else None
+        run_causal_bench(
+            model, network, pairs=options.pairs, json_path=options.json, cache_dir=options.cache_dir, footage=footage
+        )
+        return 0
     clips = read_clips(options.calibrate, model, SIZE_HW, BENCH_CLIPS) if options.calibrate else None
     run_bench(
         model, network, pairs=options.pairs, json_path=options.json, cache_dir=options.cache_dir, clips=clips,

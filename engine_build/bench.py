@@ -85,7 +85,7 @@ def run_bench(
     yardstick = Yardstick(model.network.slow_indices)
     report(f"timing {len(engines)} engines, {pairs} turns each")
     times = _take_turns(yardstick, engines, frames, pairs)
-    rows = _rows(times)
+    rows = speed_rows(times)
     result = {
         "command": "python -m engine_build bench", "model": model.name,
         "frames": list(frames.shape), "boxes": len(BOXES),
@@ -152,7 +152,8 @@ def _run(engine: Engine, frames: np.ndarray) -> np.ndarray:
     return engine.run_head(engine.run_trunk(frames), BOXES)
 
 
-def _rows(times: dict[str, list[Turn]]) -> list[dict[str, Any]]:
+def speed_rows(times: dict[str, list[Turn]]) -> list[dict[str, Any]]:
+    """Medians of all turns, and how many times as fast as the first contestant each was in the same turns."""
     yardstick = next(iter(times.values()))
     rows = []
     for name, turns in times.items():
@@ -173,10 +174,10 @@ def _rows(times: dict[str, list[Turn]]) -> list[dict[str, Any]]:
 def format_table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table for people."""
     titles = ("engine", "s/clip median", "min", "times faster", "CPU s", "times less")
-    lines = ["{:26s} {:>13s} {:>7s} {:>12s} {:>7s} {:>10s}".format(*titles)]
+    lines = ["{:38s} {:>13s} {:>7s} {:>12s} {:>7s} {:>10s}".format(*titles)]
     for row in rows:
         lines.append(
-            f"{row['engine']:26s} {row['median_s']:13.3f} {row['min_s']:7.3f} {row['speedup']:12.2f} "
+            f"{row['engine']:38s} {row['median_s']:13.3f} {row['min_s']:7.3f} {row['speedup']:12.2f} "
             f"{row['cpu_median_s']:7.3f} {row['cpu_speedup']:10.2f}"
         )
     return "\n".join(lines)

@@ -7,7 +7,7 @@ RoIAlign stays outside: its plugin needs a driver even to be parsed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,29 @@ class Profile:
         """Least, most usual and largest shape of the input."""
         return tuple((batch, *self.clip_shape) for batch in self.batches)
 
+    @property
+    def inputs(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        """`shapes` by the input's name."""
+        return {self.input_name: self.shapes}
+
+
+@dataclass(frozen=True)
+class StepProfile:
+    """Sizes of a causal step: all its inputs in the same batches of cameras.
+
+    Attributes:
+        shapes: of each input by name, without the batch.
+        batches: least, most usual, largest number of cameras at once.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    batches: tuple[int, int, int] = (1, 1, 8)
+
+    @property
+    def inputs(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        """Least, most usual and largest shape of each input."""
+        return {name: tuple((batch, *shape) for batch in self.batches) for name, shape in self.shapes.items()}
+
 
 @dataclass(frozen=True)
 class PictureProfile:
@@ -61,12 +84,17 @@ class PictureProfile:
         """Least, most usual and largest shape of the input."""
         return tuple((1, 3, *size_hw) for size_hw in (self.least_hw, self.usual_hw, self.most_hw))
 
+    @property
+    def inputs(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        """`shapes` by the input's name."""
+        return {self.input_name: self.shapes}
+
 
 def build_engine_file(
     target: str,
     onnx_path: Path,
     engine_path: Path,
-    profile: Profile | PictureProfile,
+    profile: Profile | StepProfile | PictureProfile,
     *,
     compute_capability: str | None = None,
     timing_cache: Path | None = None,
@@ -169,9 +197,10 @@ def is_fp32(trt: Any, network: Any) -> bool:
     return not any(layer.get_output(i).dtype in lower for layer in layers for i in range(layer.num_outputs))
 
 
-def _set_profile(builder: Any, config: Any, profile: Profile | PictureProfile) -> None:
+def _set_profile(builder: Any, config: Any, profile: Profile | StepProfile | PictureProfile) -> None:
     made = builder.create_optimization_profile()
-    made.set_shape(profile.input_name, *profile.shapes)
+    for name, shapes in profile.inputs.items():
+        made.set_shape(name, *shapes)
     config.add_optimization_profile(made)
 
 

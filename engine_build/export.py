@@ -18,6 +18,7 @@ from torch import nn
 from detector.errors import UserError
 from detector.slowfast.network import ActionNetwork
 from engine_build.build_tensorrt import PICTURE
+from engine_build.causal_graph import StepGraph
 from engine_build.graphs import HeadGraph, TrunkGraph
 from engine_build.libraries import require
 from engine_build.rewrite import to_2d
@@ -59,6 +60,30 @@ def export_trunk(
             to_2d(graph)
     frames = torch.zeros((1, *clip_shape), dtype=torch.uint8)
     _export(graph, (frames,), path, ["frames"], ["features"], {"frames": {0: "B"}, "features": {0: "B"}})
+
+
+def export_step(graph: StepGraph, size_hw: tuple[int, int], path: Path) -> None:
+    """Write a causal step: frames (B, P + n, h, w, 3) uint8 and sums → features (B, C, h / 16, w / 16) and fresh sums.
+
+    Sums are of the graph's type, named by their convolutions; what comes out as `fresh NAME` goes in as `NAME`. The
+    batch is open.
+
+    Args:
+        graph: on the CPU; its type is the file's precision.
+        size_hw: of the frames, fixed in the file.
+        path: of the `.onnx`.
+
+    Raises:
+        UserError: onnx or onnxslim is missing, or an operation has no ONNX form.
+    """
+    inputs, outputs = ["frames", *graph.names], ["features", *fresh_names(graph.names)]
+    example = (torch.zeros((1, *graph.step_shape(size_hw)), dtype=torch.uint8), *graph.zeros(1, size_hw))
+    _export(graph, example, path, inputs, outputs, {name: {0: "B"} for name in (*inputs, *outputs)})
+
+
+def fresh_names(names: Sequence[str]) -> list[str]:
+    """What the outputs of a step's sums are called."""
+    return [f"fresh {name}" for name in names]
 
 
 def export_head(network: ActionNetwork, path: Path) -> None:

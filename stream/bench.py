@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m stream.bench") ->
     check_session_options(args)
     with open_session(
         args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
-        person_threshold=args.person_threshold, untrained=args.untrained,
+        person_threshold=args.person_threshold, untrained=args.untrained, causal=args.causal,
         report=lambda line: print(line, file=sys.stderr),
     ) as session:
         figures = measure(session, args.source, args.seconds, args.display)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from detector.types import Frame
+from stream.causal import CausalStream
 from stream.delay import DelayLine, SyncDelay
 from stream.handoff import Closed, Handoff
 from stream.metrics import Beat
@@ -56,7 +57,7 @@ class LiveRun:
     def threads(self) -> list[tuple[str, Callable[[], None]]]:
         """Names and bodies of what has to run."""
         return [("capture", self._guarded(self._capture)), ("detect", self._guarded(self._detect)),
-                ("clips", self._guarded(self._clips))]
+                ("clips", self._guarded(self._steps if self._watch.model.network.causal else self._clips))]
 
     def updates(self) -> Iterator[Update]:
         """Give updates; ends when the source has and the last answer is out."""
@@ -164,3 +165,26 @@ class LiveRun:
             )
             last = key
             self._outlet.put_result(result)
+
+    def _steps(self) -> None:
+        """As `_clips`, for causal models: every step runs, in order, and answers where one is due."""
+        watch, beat = self._watch, Beat(self._watch.options.every_s or EVERY_S)
+        stream, prepared = CausalStream(watch), False
+        last: Moment | None = None
+        while True:
+            newest = self._arrived.get()
+            if not prepared:
+                watch.wait_for(watch.session.prepare(newest.source_hw))
+                prepared = True
+                continue
+            for step in stream.due():
+                key = step.key
+                wanted = watch.searched and beat.take(key.time_s) is not None
+                boxes = watch.people_at(key.time_s, key.source_hw, predicted=True) if wanted else None
+                result = stream.run(step, boxes, key.time_s, key.captured_s)
+                if result is None:
+                    continue
+                pause_s = stream.seconds if last is None else key.time_s - last.time_s
+                self._delay.answered(watch.clock() - key.captured_s, pause_s, watch.clock())
+                last = key
+                self._outlet.put_result(result)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detector.types import Boxes, Frame, iou
+from stream.causal import CausalStream
 from stream.delay import DelayLine
 from stream.handoff import Closed, Handoff
 from stream.results import KeyFrameResult, Update
@@ -49,6 +50,7 @@ class OfflineRun:
         self._pending: deque[_Pending] = deque()
         self._results: list[KeyFrameResult] = []
         self._keys = 0
+        self._causal = CausalStream(watch) if watch.model.network.causal else None
         self._detected_s = -np.inf
 
     def threads(self) -> list[tuple[str, Callable[[], None]]]:
@@ -131,6 +133,9 @@ class OfflineRun:
         watch.take(frame).write(frame)
         # The nearest frame to a moment that falls between two: half a frame's tolerance.
         tolerance_s = 0.5 / (watch.source.fps or 25.0)
+        if self._causal is not None:
+            self._take_steps(frame, self._causal, tolerance_s)
+            return
         # After a gap the moments that fell into it are left out.
         due_s = max(self._keys, int((frame.time_s + tolerance_s) / self._every_s)) * self._every_s
         is_key = frame.time_s >= due_s - tolerance_s
@@ -142,6 +147,24 @@ class OfflineRun:
             if is_key:
                 self._pending.append(_Pending(Moment.of(frame), due_s, boxes))
                 self._keys = int((frame.time_s + tolerance_s) / self._every_s) + 1
+        if watch.options.pictures:
+            self._waiting.append(frame)
+
+    def _take_steps(self, frame: Frame, stream: CausalStream, tolerance_s: float) -> None:
+        """As `_take`, for causal models: every step runs, and the first one at or after a due moment answers."""
+        watch = self._watch
+        for step in stream.due():
+            due_s, boxes = self._keys * self._every_s, None
+            if step.key.time_s >= due_s - tolerance_s:
+                boxes, _ = watch.detect(frame)
+                self._detected_s = frame.time_s
+                self._keys = int((step.key.time_s + tolerance_s) / self._every_s) + 1
+            result = stream.run(step, boxes, due_s, watch.clock())
+            if result is not None:
+                self._results.append(result)
+        if frame.time_s >= self._detected_s + self._detect_every_s - tolerance_s:
+            watch.detect(frame)
+            self._detected_s = frame.time_s
         if watch.options.pictures:
             self._waiting.append(frame)
 

@@ -29,11 +29,15 @@ class Drops:
 
     Attributes:
         frames: camera frames that were never handed out to be drawn.
-        clips: key frames that were due by `every_s` and were skipped for a newer one.
+        clips: key frames that were due by `every_s` and were skipped for a newer one; steps of a causal model.
+        repeated: frames that a causal model saw once more, because the camera gave none.
+        restarts: how often a causal model began without a past: at the start, after gaps and after skipped steps.
     """
 
     frames: int = 0
     clips: int = 0
+    repeated: int = 0
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +299,9 @@ def result_to_json(result: KeyFrameResult, thresholds: np.ndarray, all_scores: b
     `frame` counts from 0. `size` is width, height; boxes are pixels of the source, x to the right, y down. `id` of
     a person is the track, -1 without one. `actions` holds those over their threshold, best first; with
     `all_scores` every action of the model. `untrained` true means random weights: the scores say nothing.
-    `utc` (live only) is when the key frame was captured. Readers should ignore keys that they do not know;
-    a change that breaks readers raises `schema`.
+    With a causal model `drops` also has `repeated` (frames) and `restarts`, and `experimental` is true where its
+    weights were not trained for that. `utc` (live only) is when the key frame was captured. Readers should ignore keys
+    that they do not know; a change that breaks readers raises `schema`.
     """
     h, w = result.size_hw
     line: dict[str, Any] = {
@@ -306,6 +311,9 @@ def result_to_json(result: KeyFrameResult, thresholds: np.ndarray, all_scores: b
         "look_ahead_s": round(result.timings.look_ahead_s, 3), "compute_s": round(result.timings.compute_s, 3),
         "drops": {"frames": result.drops.frames, "clips": result.drops.clips},
     }
+    if result.model.network.causal:
+        line["drops"] |= {"repeated": result.drops.repeated, "restarts": result.drops.restarts}
+        line["experimental"] = result.model.experimental
     if result.captured_utc is not None:
         line["utc"] = _utc_text(result.captured_utc)
     return line

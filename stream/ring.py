@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -122,6 +123,22 @@ class Ring:
                 if moment.time_s <= time_s + 1e-6:
                     return moment
         return None
+
+    def moments(self) -> list[Moment]:
+        """All that is kept, oldest first."""
+        with self._lock:
+            return list(self._moments)
+
+    def pictures(self, times_s: Sequence[float]) -> np.ndarray:
+        """(T, h, w, 3) uint8 RGB copies of the kept frames nearest to these times.
+
+        Raises:
+            ValueError: the ring is empty.
+        """
+        with self._lock:
+            if not self._moments:
+                raise ValueError("Ring.pictures: got an empty ring, expected at least one frame")
+            return self._pixels[[self._slots[self._position(time_s)] for time_s in times_s]]
 
     def clip(self, key: Moment, offsets_s: np.ndarray, key_index: int) -> Clip | None:
         """Cut the frames nearest to `key.time_s + offsets_s`, clamped at both ends of what is kept.

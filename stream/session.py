@@ -8,6 +8,7 @@ inherit that priority on Linux.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -19,7 +20,6 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -33,6 +33,7 @@ from engine_build.engine import Engine
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
 from stream.session_options import check_name
+from stream.step_batches import Scored, StepBatches
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -101,14 +102,6 @@ def _set_niceness(nice: int) -> None:
             log.warning("cannot lower the priority of %s: %s", threading.current_thread().name, error.strerror)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Scored:
-    """(N, A) float32 scores and the seconds that the engine took for them."""
-
-    scores: np.ndarray
-    engine_s: float
-
-
 class Session:
     """A detector, a model and its engines, shared by pipelines.
 
@@ -149,6 +142,7 @@ class Session:
         self._sizes: list[tuple[int, int]] = []
         self._person_threshold: float | None = None
         self._lock = threading.Lock()
+        self._steps = StepBatches(self._engine_for, clock)  # type: ignore[arg-type]
         self._detector_worker = Worker("detector", WORKER_NICE)
         self._engine_worker = Worker("engine", WORKER_NICE)
 
@@ -231,6 +225,17 @@ class Session:
         """Score the people of several clips, those of one size in one call; the seconds of each are those of all."""
         return self._engine_worker.submit(lambda: self._score_all(work))
 
+    def score_step(self, stream: object, frames: np.ndarray, boxes: np.ndarray, restart: bool) -> Future[Scored]:
+        """Run a step of a causal model for one stream, with those of other streams that wait; see `StepBatches.add`."""
+        future = self._steps.add(stream, frames, boxes, restart)
+        self._engine_worker.submit(self._steps.run)
+        return future
+
+    def leave(self, stream: object) -> None:
+        """A stream has ended: what the network remembers of it may go."""
+        with contextlib.suppress(Closed):
+            self._engine_worker.submit(lambda: self._steps.leave(stream))
+
     def close(self, timeout_s: float = 10.0) -> bool:
         """Free detector and engines in their threads and end both; True if they ended in time. May be called twice."""
         ended = True
@@ -289,6 +294,7 @@ class Session:
         return scored
 
     def _free_engines(self) -> None:
+        self._steps.clear()
         while self._engines:
             self._engines.popitem()[1].close()
 
@@ -325,6 +331,7 @@ def open_session(
     device: str = "auto",
     person_threshold: float | None = None,
     untrained: bool = False,
+    causal: bool = False,
     report: Callable[[str], None] = print,
 ) -> Session:
     """Choose the model, read its weights and get ready to build what a stream needs.
@@ -337,6 +344,7 @@ def open_session(
         device: of the detector: `auto`, `cpu` or `cuda`.
         person_threshold: confidence over which a box is a person; None for the detector's own.
         untrained: allow random action weights when there are no others.
+        causal: run the model as one that looks back only; one that was trained so runs like that anyway.
         report: takes lines about what is being built.
 
     Raises:
@@ -344,20 +352,23 @@ def open_session(
     """
     from detector.person.select import create_person_detector
     from detector.weights.choose import load_action_model, resolve_action_model
-    from engine_build.build import Precision, Target, build_engine, is_built
+    from engine_build.build import Precision, Target
     from engine_build.person import accelerate
 
     check_name("--engine", engine, get_args(Target))
     check_name("--precision", precision, get_args(Precision))
     record, path = resolve_action_model(model, allow_untrained=untrained)
+    record = record.as_causal() if causal else record
     network = load_action_model(record, path)
     chosen: dict[str, Any] = {"target": engine, "precision": precision}
     apart = sum(p.numel() for p in network.parameters()) >= BUILT_APART_PARAMETERS
 
+    make, is_made = builders(record)
+
     def build(size_hw: tuple[int, int]) -> Engine:
-        if apart and not is_built(record, network, size_hw=size_hw, **chosen):
-            build_apart(model, size_hw, engine, precision, untrained, report)
-        return build_engine(record, network, size_hw=size_hw, report=report, **chosen)
+        if apart and not is_made(record, network, size_hw=size_hw, **chosen):
+            build_apart(model, size_hw, engine, precision, untrained, report, causal)
+        return make(record, network, size_hw=size_hw, report=report, **chosen)
 
     def create() -> PersonDetector:
         if callable(detector):
@@ -376,12 +387,26 @@ def open_session(
         raise
     accuracy = f" ({record.accuracy})" if record.accuracy else ""
     what = "random weights: scores mean nothing" if session.untrained else record.name + accuracy
-    session.notices = tuple(line for line in (f"actions: {what}", getattr(people, "notice", "")) if line)
+    experimental = f"experimental: {record.notes}; look-ahead 0" if record.experimental else ""
+    lines = (f"actions: {what}", experimental, getattr(people, "notice", ""))
+    session.notices = tuple(line for line in lines if line)
     return session
 
 
+def builders(model: ActionModel) -> tuple[Callable[..., Any], Callable[..., bool]]:
+    """What builds a model's engine, and what says whether that would be quick: of clips, or of steps."""
+    if model.network.causal:
+        from engine_build.build_causal import build_causal_engine, is_step_built
+
+        return build_causal_engine, is_step_built
+    from engine_build.build import build_engine, is_built
+
+    return build_engine, is_built
+
+
 def build_apart(
-    model: str, size_hw: tuple[int, int], engine: str, precision: str, untrained: bool, report: Callable[[str], None]
+    model: str, size_hw: tuple[int, int], engine: str, precision: str, untrained: bool, report: Callable[[str], None],
+    causal: bool = False,
 ) -> bool:
     """Build an engine into the cache in a process of its own; arguments as for `open_session`.
 
@@ -393,7 +418,7 @@ def build_apart(
     Raises:
         UserError: a Ctrl-C ended it, which this process has got as well.
     """
-    arguments = json.dumps([model, list(size_hw), engine, precision, untrained])
+    arguments = json.dumps([model, list(size_hw), engine, precision, untrained, causal])
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
         "from stream.session import _build_only; _build_only()"
@@ -413,11 +438,11 @@ def build_apart(
 def _build_only() -> None:
     """The other side of `build_apart`."""
     from detector.weights.choose import load_action_model, resolve_action_model
-    from engine_build.build import build_engine
 
-    model, size_hw, engine, precision, untrained = json.loads(sys.argv[1])
+    model, size_hw, engine, precision, untrained, causal = json.loads(sys.argv[1])
     record, path = resolve_action_model(model, allow_untrained=untrained)
-    build_engine(
+    record = record.as_causal() if causal else record
+    builders(record)[0](
         record, load_action_model(record, path), size_hw=tuple(size_hw), target=engine, precision=precision,
         report=lambda line: print(line, flush=True),
     ).close()

@@ -23,6 +23,8 @@ def add_session_options(group: Any, *, many_models: bool = False) -> None:
     more: dict[str, Any] = {"action": "append"} if many_models else {"default": "auto"}
     words = "action model: a name or a weights file" + ("; repeatable (all that are here)" if many_models else "")
     group.add_argument("--model", "--weights", metavar="M", help=words, **more)
+    if not many_models:
+        group.add_argument("--causal", action="store_true", help="look back only: no look-ahead, frames computed once")
     group.add_argument("--detector", default="auto", metavar="D", help="person detector: a name or a .pth file")
     group.add_argument("--engine", default="auto", metavar="E", help="openvino, torch, tensorrt, ...")
     group.add_argument("--precision", default="auto", metavar="P", help="fp32, fp16, bf16 or int8")

@@ -21,8 +21,9 @@ from stream.metrics import Rate, Spread
 from stream.presence import Presence
 from stream.results import Drops, KeyFrameResult, Status, StatusChange, Timings, Update
 from stream.ring import Moment, Ring
-from stream.session import Scored, Session
+from stream.session import Session
 from stream.sources import Source, SourceStatus
+from stream.step_batches import Scored
 
 R = TypeVar("R")
 # The ring keeps this much more than a clip, so that cutting one is never a race with the camera.
@@ -115,7 +116,7 @@ class Watch:
         self._camera, self._shown, self._clips, self._detections = Rate(), Rate(), Rate(5.0), Rate()
         self._computes = Spread(keep=15)
         self._detect_s = 0.0
-        self._frames_dropped = self._clips_dropped = 0
+        self._frames_dropped = self._clips_dropped = self._repeated = self._restarts = 0
         self._ready = False
 
     # ---- frames ------------------------------------------------------------------------------------------------
@@ -171,6 +172,12 @@ class Watch:
         with self._lock:
             self._frames_dropped += frames
             self._clips_dropped += clips
+
+    def count_steps(self, repeated: int, restart: bool) -> None:
+        """A causal step begins: frames that it repeats, and whether it has no past."""
+        with self._lock:
+            self._repeated += repeated
+            self._restarts += restart
 
     # ---- people ------------------------------------------------------------------------------------------------
 
@@ -247,7 +254,7 @@ class Watch:
             self._clips.tick(now)
             self._computes.add(now - available_s)
             timings = Timings(self.look_ahead_s, now - available_s, scored.engine_s, self._detect_s)
-            drops = Drops(self._frames_dropped, self._clips_dropped)
+            drops = self._drops()
             self._ready = True
         return KeyFrameResult(
             self.source.name, key.index, key.time_s, due_s, key.source_hw, detections, self.model,
@@ -297,8 +304,11 @@ class Watch:
                 online, message, self._camera.per_second(now), self._shown.per_second(now),
                 self._clips.per_second(now), self._detections.per_second(now), self.look_ahead_s,
                 self._computes.quantile(0.5), self.session.engine_name, self.session.detector_name,
-                Drops(self._frames_dropped, self._clips_dropped), self.source.live,
+                self._drops(), self.source.live,
             )
+
+    def _drops(self) -> Drops:
+        return Drops(self._frames_dropped, self._clips_dropped, self._repeated, self._restarts)
 
     # ---- waiting -----------------------------------------------------------------------------------------------
 
@@ -333,6 +343,7 @@ class Watch:
         for done in waiting:
             done.close(discard=True)
         self.source.close()
+        self.session.leave(self)
 
     def _to_reference(self, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
         assert self.ring is not None

@@ -120,7 +120,7 @@ def _run(argv: list[str] | None, prog: str, ending: Ending | None) -> int:
             os.environ["SLOWFAST_ENGINES"] = args.cache_dir
         session = open_session(
             args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
-            person_threshold=args.person_threshold, untrained=args.untrained, report=say,
+            person_threshold=args.person_threshold, untrained=args.untrained, causal=args.causal, report=say,
         )
         stack.callback(_close_session, session, ending)
         for line in session.notices:

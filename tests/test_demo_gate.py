@@ -25,7 +25,8 @@ class App:
     async def __call__(self, scope, receive, send) -> None:
         self.scopes.append(scope)
         if scope["type"] == "websocket":
-            return await send({"type": "websocket.accept", "headers": CORS})
+            await send({"type": "websocket.accept", "headers": CORS})
+            return
         await send({"type": "http.response.start", "status": 200, "headers": [*CORS, (b"vary", b"Origin")]})
         await send({"type": "http.response.body", "body": b"inside"})
 
@@ -165,7 +166,7 @@ FORWARDED = b"x-forwarded-host"
 def test_a_proxy_is_believed_where_its_name_was_declared(hosts, forwarded, believed):
     origin = "https://" + forwarded.decode().split(",")[0]
     options = {"path": "/line", "scheme": "ws", "origin": origin, "more": [(FORWARDED, forwarded)]}
-    sent, scopes = ask(hosts, **options)
+    sent, _ = ask(hosts, **options)
     assert sent[0]["type"] == ("websocket.accept" if believed else "websocket.close")
     _, (scope,) = ask(hosts, more=[(FORWARDED, forwarded)])
     seen = [value for name, value in scope["headers"] if name == FORWARDED]

@@ -12,7 +12,7 @@ from detector.errors import UserError
 from detector.sampling import Sampling
 from detector.weights.zoo import action_models
 from engine_build import __main__ as commands
-from engine_build.bench import Turn, _rows, format_table
+from engine_build.bench import Turn, format_table, speed_rows
 from engine_build.clips import read_clips
 from engine_build.profile import group_of
 
@@ -102,7 +102,7 @@ def test_speedups_are_medians_of_pairs():
         "eager": [Turn(4.0, 8.0), Turn(2.0, 4.0), Turn(8.0, 8.0)],
         "fast": [Turn(1.0, 1.0), Turn(1.0, 1.0), Turn(1.0, 4.0)],
     }
-    eager, fast = _rows(times)
+    eager, fast = speed_rows(times)
     assert (eager["speedup"], fast["speedup"]) == (1.0, 4.0)
     assert (fast["median_s"], fast["min_s"], fast["cpu_speedup"]) == (1.0, 1.0, 4.0)
     assert "4.00" in format_table([eager, fast]).splitlines()[2]

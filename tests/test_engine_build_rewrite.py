@@ -17,7 +17,11 @@ from engine_build.rewrite import PairedStem, SplitConv, pair_fast_stem, split_wi
 
 def network_with_statistics(**more) -> ActionNetwork:
     config = SlowFastConfig(num_frames=8, alpha=4, width=16, blocks=(2, 1, 2, 1), lateral_kernel=7, **more)
-    network = create_network(config, seed=0)
+    return give_statistics(create_network(config, seed=0))
+
+
+def give_statistics(network: ActionNetwork) -> ActionNetwork:
+    """Batch norms as after training, so that nothing folds away by being zero or one."""
     generator = torch.Generator().manual_seed(1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):

@@ -155,7 +155,12 @@ class Lateral(nn.Module):
     Fast features have alpha times as many frames. `conv`: a kx1x1 convolution with temporal stride alpha and 2x
     channels, BN, ReLU, concatenated. `time_strided`: one out of every alpha frames, concatenated.
     `time_to_channel_*`: alpha frames packed into channels, concatenated or summed.
+
+    Attributes:
+        newest: of every alpha frames, `time_strided` takes the newest instead of the oldest (causal networks).
     """
+
+    newest = False
 
     def __init__(self, kind: str, channels: int, alpha: int, kernel: int, resize: bool = False) -> None:
         super().__init__()
@@ -173,7 +178,7 @@ class Lateral(nn.Module):
         if self.kind == "conv":
             joined = F.relu(self.bn(self.conv_f2s(fast)))
         elif self.kind == "time_strided":
-            joined = fast[:, :, :: self.alpha]
+            joined = fast[:, :, self.alpha - 1 if self.newest else 0 :: self.alpha]
         else:
             joined = fast.unflatten(2, (-1, self.alpha)).permute(0, 1, 3, 2, 4, 5).flatten(1, 2)
         if self.resize:

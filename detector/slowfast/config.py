@@ -53,6 +53,8 @@ class SlowFastConfig:
         fast_half_resolution: the fast pathway sees half the height and width (Table 5c).
         dropout: before the last linear layer.
         mean, std: of every colour channel after division by 255.
+        causal: temporal convolutions look back only (`detector.slowfast.causal`); the answer is for the newest frame,
+            and a clip of any length is averaged over its last num_frames. The tensors are the same.
     """
 
     depth: int = 50
@@ -77,6 +79,7 @@ class SlowFastConfig:
     dropout: float = 0.5
     mean: float = 0.45
     std: float = 0.225
+    causal: bool = False
 
     def __post_init__(self) -> None:
         if self.blocks is None:
@@ -100,6 +103,8 @@ class SlowFastConfig:
             raise ValueError(f"blocks: got {self.blocks}, expected four numbers of at least 1")
         if self.has_slow and any(not 0 <= i < self.blocks[2] for i in self.nonlocal_blocks):
             raise ValueError(f"nonlocal_blocks: got {self.nonlocal_blocks}, expected 0..{self.blocks[2] - 1} (res4)")
+        if self.causal:
+            self._check_causal()
         if self.has_fast and self.width < self.beta_inv:
             raise ValueError(f"beta_inv: got {self.beta_inv}, expected at most the width, {self.width}")
         if self.pathways != "slowfast":
@@ -111,6 +116,13 @@ class SlowFastConfig:
             raise ValueError(
                 f"lateral time_to_channel_sum: got alpha {self.alpha} and beta_inv {self.beta_inv}, expected them equal"
             )
+
+    def _check_causal(self) -> None:
+        if self.has_slow and self.nonlocal_blocks:
+            names = ", ".join(f"s4.pathway0_nonlocal{i}" for i in self.nonlocal_blocks)
+            raise ValueError(f"causal: got non-local blocks ({names}), which look at the whole clip; expected none")
+        if self.has_fast and self.num_frames % self.alpha:
+            raise ValueError(f"causal: got {self.num_frames} frames, expected a multiple of alpha = {self.alpha}")
 
     @property
     def has_slow(self) -> bool:
@@ -125,7 +137,25 @@ class SlowFastConfig:
     @property
     def slow_indices(self) -> list[int]:
         """Positions of the clip's frames that the slow pathway sees; all of them where it is alone."""
+        if self.causal and self.has_fast:
+            return list(range(self.alpha - 1, self.num_frames, self.alpha))
         return slow_indices(self.num_frames, self.alpha if self.has_fast else 1).tolist()
+
+    @property
+    def frames_per_step(self) -> int:
+        """New frames that one step of a causal network takes: alpha, or one where the slow pathway is alone."""
+        return self.alpha if self.has_fast else 1
+
+    @property
+    def window_steps(self) -> int:
+        """T: steps that a causal network's features are averaged over."""
+        return self.num_frames // self.frames_per_step
+
+    @property
+    def pictures_kept(self) -> int:
+        """Pictures before its new ones that a causal step sees: the fast stem's taps, and one more to compare with."""
+        compared = self.fast_input in ("difference", "flow")
+        return FAST_TEMPORAL_KERNELS[0] - 1 + compared if self.has_fast else 0
 
     @property
     def feature_stride(self) -> int:

@@ -22,12 +22,14 @@ and concatenation come before the head, so that the trunk's result is one tensor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from detector.slowfast.blocks import Lateral, NonLocal, ResidualBlock, Stage, Stem, resize_like
+from detector.slowfast.causal_conv import make_causal
 from detector.slowfast.config import (
     FAST_CHANNELS_OF_INPUT,
     FAST_TEMPORAL_KERNELS,
@@ -79,6 +81,8 @@ class ActionNetwork(nn.Module):
                     config.lateral, channels, config.alpha, config.lateral_kernel, config.fast_half_resolution
                 )
                 self.add_module(f"s{number}_fuse", lateral)
+        if config.causal:
+            make_causal(self)
         common = (config.feature_channels, config.num_classes, config.dropout, config.activation)
         self.head = DetectionHead(*common, config.aligned, config.feature_stride) if detection else (
             ClassificationHead(*common, config.pool_cells))
@@ -93,30 +97,42 @@ class ActionNetwork(nn.Module):
 
         Returns:
             (B, C, ceil(H / 16), ceil(W / 16)) for detection, (…, ceil(H / 32), ceil(W / 32)) for classification:
-            the temporal average of each pathway's res5, slow channels first.
+            the temporal average of each pathway's res5, slow channels first. A causal network averages the last
+            `config.num_frames`, and its answer is for the newest frame.
 
         Raises:
             ValueError: shape or dtype do not fit.
         """
-        self._check_frames(frames)
+        slow, fast = self.forward_pathways(frames, flow)
+        if self.config.causal:
+            steps = self.config.window_steps
+            slow = None if slow is None else slow[:, :, -steps:]
+            fast = None if fast is None else fast[:, :, -steps * self.config.frames_per_step :]
+        return torch.cat([x.mean(2) for x in (slow, fast) if x is not None], 1)
+
+    def forward_pathways(self, frames: Tensor, flow: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
+        """As `forward_trunk`, before the average: each pathway's res5, Tensor[B, C, T, h, w]."""
+        self.check_frames(frames)
         config = self.config
         slow: Tensor | None = None
         fast: Tensor | None = None
         if config.has_slow:
-            chosen = take_slow_frames(frames, config.alpha) if config.has_fast else frames
-            slow = normalize(chosen, config, self._float_dtype)
+            slow = normalize(self._slow_frames(frames), config, self._float_dtype)
         if config.has_fast:
             fast = prepare_fast(frames, flow, config, self._float_dtype)
+        return self.run_stages(slow, fast)
 
+    def run_stages(self, slow: Tensor | None, fast: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """From what each pathway sees, Tensor[B, C, T, H, W], to its res5."""
         slow, fast = self.s1(slow, fast)
         slow, fast = self.s2(self._fuse(1, slow, fast), fast)
         slow, fast = self.s3(self._fuse(2, slow, fast), fast)
         slow, fast = self.s4(self._fuse(3, slow, fast), fast)
         slow, fast = self.s5(self._fuse(4, slow, fast), fast)
 
-        if slow is not None and fast is not None and config.fast_half_resolution:
+        if slow is not None and fast is not None and self.config.fast_half_resolution:
             fast = resize_like(fast, slow)
-        return torch.cat([x.mean(2) for x in (slow, fast) if x is not None], 1)
+        return slow, fast
 
     def forward_head(self, features: Tensor, rois: Tensor | None = None, activate: bool = True) -> Tensor:
         """Score people (detection) or clips (classification).
@@ -151,19 +167,27 @@ class ActionNetwork(nn.Module):
     def _float_dtype(self) -> torch.dtype:
         return self.head.projection.weight.dtype
 
+    def _slow_frames(self, frames: Tensor) -> Tensor:
+        alpha = self.config.alpha
+        if not self.config.has_fast:
+            return frames
+        return frames[:, alpha - 1 :: alpha] if self.config.causal else take_slow_frames(frames, alpha)
+
     def _fuse(self, number: int, slow: Tensor | None, fast: Tensor | None) -> Tensor | None:
         if slow is None or fast is None:
             return slow
         return cast(Tensor, self.get_submodule(f"s{number}_fuse")(slow, fast))
 
-    def _check_frames(self, frames: Tensor) -> None:
+    def check_frames(self, frames: Tensor) -> None:
+        """Raise ValueError where clips have a shape or type that this network cannot see."""
         # While a graph is recorded, a check would turn sizes that may vary into constants.
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
             return
         config, shape = self.config, tuple(frames.shape)
         if len(shape) != 5 or shape[4] != 3 or frames.dtype != torch.uint8:
             raise ValueError(f"frames: got {shape} {frames.dtype}, expected (B, T, H, W, 3) torch.uint8 RGB")
-        if config.pathways == "slowfast" and (shape[1] == 0 or shape[1] % config.alpha):
+        grouped = config.pathways == "slowfast" or (config.causal and config.has_fast)
+        if grouped and (shape[1] == 0 or shape[1] % config.alpha):
             raise ValueError(f"frames: got T = {shape[1]}, expected a multiple of alpha = {config.alpha}")
         if shape[1] == 0 or min(shape[2:4]) < config.feature_stride:
             raise ValueError(
@@ -178,6 +202,16 @@ class ActionNetwork(nn.Module):
                     f"frames: res4 would have {cells} cells (T, H, W), expected at least {config.nonlocal_pool}, "
                     "what its non-local blocks pool over"
                 )
+
+
+def with_causality(network: ActionNetwork, causal: bool) -> ActionNetwork:
+    """The same parameters, shared, in a network that looks back only, or in one that looks ahead as well."""
+    if network.config.causal == causal:
+        return network
+    with torch.device("meta"):
+        made = ActionNetwork(replace(network.config, causal=causal))
+    made.load_state_dict(network.state_dict(keep_vars=True), strict=True, assign=True)
+    return made.train(network.training)
 
 
 def create_network(config: SlowFastConfig, seed: int | None = None, zero_init: bool = False) -> ActionNetwork:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from detector.labels import LabelMap
     from detector.slowfast.network import ActionNetwork
     from detector.training.datasets import Clips, Sources
+    from detector.training.distillation import Distillation
     from detector.weights.records import ActionModel
 
 _CONSEQUENCE = {
@@ -35,6 +36,7 @@ examples:
   torchrun --nproc-per-node 8 -m detector.training --recipe ava --data ava \\
       --init slowfast_8x8_r50_k400 --set batch=1024
   python -m stream.webcam --weights runs/mine/model.pt
+  %(prog)s --recipe ava --data ava --init slowfast_8x8_r50 --causal --distill slowfast_8x8_r50
 
 A CSV of your own has a row for each action of each person: video,seconds,x1,y1,x2,y2,action (corners as shares of the
 picture; video paths relative to the CSV). python -m detector.training.fill_boxes finds the boxes if you have none.
@@ -63,6 +65,12 @@ def create_parser(prog: str = "python -m detector.training") -> CommandLine:
     parser.add_argument("--box-score", type=float, default=0.8, metavar="X", help="least score of these (default 0.8)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a recipe's number")
     parser.add_argument("--freeze-trunk", action="store_true", help="train the last layer only")
+    parser.add_argument("--causal", action="store_true",
+                        help="a network that looks back only: no look-ahead, each frame computed once")
+    parser.add_argument("--clip-frames", type=int, default=0, metavar="N",
+                        help="frames of a causal network's training clips (default: those that its head averages)")
+    parser.add_argument("--distill", default="", metavar="WEIGHTS",
+                        help="clip network whose scores and features a causal one learns, too")
     parser.add_argument("--on-error", choices=("fail", "skip"), default="fail", help="broken rows and videos")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that load clips (default 2)")
@@ -91,6 +99,8 @@ def check_arguments(args: argparse.Namespace) -> Plan:
         raise UserError("--workers, --threads and --checkpoint-every: expected no negative number, and 1 or more")
     if not args.init:
         args.init = "random" if args.recipe == "kinetics" else "auto"
+    if plan.kind == "person" and (args.causal or args.clip_frames or args.distill):
+        raise UserError("--causal, --clip-frames, --distill: the person recipe trains no action network")
     if args.recipe in ("ava", "charades") and args.init == "auto":
         raise UserError(f"--recipe {args.recipe} starts from Kinetics weights: name them with --init (or say random)")
     _check_start(args, plan)
@@ -120,6 +130,7 @@ def run_training(args: argparse.Namespace) -> int:
     from detector.training.precision import without_slow_bf16
 
     recipe = without_slow_bf16(plan.recipe_for(args.set), args.set, choose_device(args.device))
+    recipe = replace(recipe, causal=args.causal, clip_frames=args.clip_frames, distill=args.distill)
     if args.freeze_trunk:
         recipe = replace(recipe, frozen=("s*",), rate_factors=())
     folder = args.output or Path("runs") / args.recipe
@@ -148,7 +159,10 @@ def _train_actions(
     from detector.weights.model_file import save_action_model
     from detector.weights.records import WeightsFile
 
-    model, network = start_network(args.init, args.network, sources.labels(), plan, recipe.seed)
+    model, network = start_network(
+        args.init, args.network, sources.labels(), plan, recipe.seed, recipe.causal, recipe.clip_frames
+    )
+    teacher = _teacher(recipe, model, network, sources, plan.kind == "boxes") if recipe.distill else None
     clips = open_clips(sources, plan, model)
     describe(clips, model.labels)
     validate: BoxValidation | VideoValidation
@@ -161,7 +175,10 @@ def _train_actions(
     else:
         validate = VideoValidation(clips.validation, plan.activation == "sigmoid", execution.workers, recipe.precision)
     weights = clips.train.balanced_weights() if plan.balanced and isinstance(clips.train, BoxClips) else None
-    state = train(network, clips.train, recipe, folder, execution=execution, validate=validate, sample_weights=weights)
+    state = train(
+        network, clips.train, recipe, folder, execution=execution, validate=validate, sample_weights=weights,
+        distillation=teacher,
+    )
     counted = f" ({validate.note})" if isinstance(validate, BoxValidation) else ""
     figures = ", ".join(f"{name} {value:.3f}" for name, value in state.best_metrics.items()) + counted
     record = replace(
@@ -203,6 +220,23 @@ def _save_last(folder: Path, record: ActionModel, network: ActionNetwork, step: 
 def counted_classes(clips: BoxClips, labels: LabelMap) -> str:
     """How many classes a mAP on these clips is over: `mAP over 2 of 3 classes`."""
     return f"mAP over {int((clips.column_counts() > 0).sum())} of {len(labels)} classes"
+
+
+def _teacher(
+    recipe: Recipe, model: ActionModel, network: ActionNetwork, sources: Sources, keyed: bool
+) -> Distillation:
+    """Read the network to learn from, and have training clips show what it sees."""
+    from detector.training.distillation import Distillation, training_sampling
+    from detector.weights.choose import load_action_model, resolve_action_model
+
+    teacher_model, path = resolve_action_model(recipe.distill)
+    teacher = load_action_model(teacher_model, path)
+    distillation = Distillation(
+        teacher_model, teacher, model, network, recipe.distill_scores, recipe.distill_features
+    )
+    sources.training_sampling = training_sampling(model, teacher_model, keyed)
+    print(distillation.about)
+    return distillation
 
 
 def describe(clips: Clips, labels: LabelMap) -> None:

@@ -26,6 +26,7 @@ from detector.data.videos import read_charades, read_kinetics
 from detector.errors import UserError
 from detector.evaluation.ava import FrameEntries, read_entries
 from detector.labels import LabelMap, load_labels
+from detector.sampling import Sampling
 from detector.training.paper import Plan
 from detector.weights.records import ActionModel
 
@@ -47,6 +48,7 @@ class Sources:
         validation_boxes: AVA's predicted boxes to validate on; None for the labelled ones.
         box_score: least score of predicted boxes to validate on; 0.8 in the paper.
         problems: what is wrong with the files.
+        training_sampling: moments that training clips show, where they show more than the model's own.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Sources:
     validation_boxes: Path | None
     box_score: float
     problems: Problems
+    training_sampling: Sampling | None = None
 
     def labels(self) -> LabelMap:
         """The classes to learn."""
@@ -120,8 +123,9 @@ def _own_boxes(sources: Sources, plan: Plan, model: ActionModel) -> Clips:
 def _box_clips(
     samples: list[KeyFrameSample], plan: Plan, model: ActionModel, training: bool, sources: Sources
 ) -> BoxClips:
+    sampling = (sources.training_sampling if training else None) or model.sampling
     return BoxClips(
-        samples, model.sampling, model.view, plan.augmentation if training else None, sources.problems.skip
+        samples, sampling, model.view, plan.augmentation if training else None, sources.problems.skip
     )
 
 

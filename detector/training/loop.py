@@ -26,6 +26,7 @@ from detector.errors import UserError
 from detector.slowfast.precision import autocast, watch_bf16_on_cpu
 from detector.training.batches import ClipOrder, create_loader, next_batch
 from detector.training.checkpoints import read_checkpoint, write_checkpoint
+from detector.training.distillation import Distillation
 from detector.training.distributed import World, join_world
 from detector.training.interrupts import Interrupts
 from detector.training.journal import Journal
@@ -65,7 +66,7 @@ class TrainingState:
 def train(
     network: nn.Module, dataset: ClipDataset, recipe: Recipe, folder: Path, *,
     execution: Execution | None = None, validate: Validate | None = None, loss: Loss | None = None,
-    sample_weights: np.ndarray | None = None,
+    sample_weights: np.ndarray | None = None, distillation: Distillation | None = None,
 ) -> TrainingState:
     """Train a network, going on where an earlier run in the folder stopped.
 
@@ -81,6 +82,7 @@ def train(
             answer counts. Its `note`, if it has one, is told beside them.
         loss: in place of the recipe's; see `detector.training.losses`.
         sample_weights: (len(dataset),) chance of each clip, drawn with replacement.
+        distillation: what a teacher adds; clips may then have frames that only it sees.
 
     Returns:
         Where the run ended.
@@ -94,6 +96,9 @@ def train(
     with join_world(execution.device) as world:
         trainer = Trainer(network, dataset, recipe, Path(folder), execution, world)
         trainer.validate, trainer.sample_weights = validate, sample_weights
+        trainer.distillation = distillation
+        if distillation is not None:
+            distillation.teacher.to(world.device)
         if loss is not None:
             trainer.loss = loss
         return trainer.run()
@@ -104,6 +109,7 @@ class Trainer:
 
     validate: Validate | None = None
     sample_weights: np.ndarray | None = None
+    distillation: Distillation | None = None
 
     def __init__(
         self, network: nn.Module, dataset: ClipDataset, recipe: Recipe, folder: Path, execution: Execution, world: World
@@ -177,9 +183,7 @@ class Trainer:
             frames, targets = frames.to(device, non_blocking=True), targets.to(device, non_blocking=True)
             rois = None if rois is None else rois.to(device, non_blocking=True)
             with self._gradients_meet(part == recipe.accumulation - 1):
-                with autocast(recipe.precision, device):
-                    logits = self.model(frames, rois, activate=False)
-                loss_sum, count = self.loss(logits, targets)
+                loss_sum, count = self._forward(frames, rois, targets)
                 self.scaler.scale(loss_sum).backward()
             totals[0] += loss_sum.detach()
             totals[1] += count
@@ -188,6 +192,18 @@ class Trainer:
         self._apply(loss_sum_all, count_all)
         self._log(loss_sum_all / max(count_all, 1.0), rate)
         return stop > 0
+
+    def _forward(
+        self, frames: torch.Tensor, rois: torch.Tensor | None, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of the losses of a part of the batch, and their count."""
+        precision, teacher = self.recipe.precision, self.distillation
+        with autocast(precision, self.world.device):
+            logits = self.model(frames if teacher is None else teacher.students_part(frames), rois, activate=False)
+        loss_sum, count = self.loss(logits, targets)
+        if teacher is not None:
+            loss_sum = loss_sum + count * teacher.loss(logits, frames, rois, precision)
+        return loss_sum, count
 
     def _apply(self, loss_sum: float, count: float) -> None:
         """Divide the gradient by the batch's count and step, unless it is not a number."""

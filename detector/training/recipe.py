@@ -54,6 +54,10 @@ class Recipe:
         validate_every: updates between validations, 0 for once an epoch.
         best_metric: the validation figure that chooses the best checkpoint (largest wins).
         seed: of the order of clips, augmentation and dropout.
+        causal: the network looks back only (its weights have the same names and shapes as one's that does not).
+        clip_frames: frames of a causal network's training clips; 0 for as many as its head averages.
+        distill: the teacher's name or path, "" for none.
+        distill_scores, distill_features: shares of the teacher's scores and features beside the loss.
     """
 
     loss: Literal["bce", "softmax"] = "bce"
@@ -85,6 +89,11 @@ class Recipe:
     validate_every: int = 0
     best_metric: str = "mAP"
     seed: int = 0
+    causal: bool = False
+    clip_frames: int = 0
+    distill: str = ""
+    distill_scores: float = 1.0
+    distill_features: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("batch", "accumulation"):

@@ -8,14 +8,15 @@ import torch
 
 from detector.errors import UserError
 from detector.labels import LabelMap
-from detector.slowfast.network import ActionNetwork, create_network
+from detector.sampling import Sampling
+from detector.slowfast.network import ActionNetwork, create_network, with_causality
 from detector.training.paper import Plan
 from detector.weights.choose import find_model, load_action_model, resolve_action_model
 from detector.weights.records import ActionModel
 
 
 def start_network(
-    init: str, network_name: str, labels: LabelMap, plan: Plan, seed: int
+    init: str, network_name: str, labels: LabelMap, plan: Plan, seed: int, causal: bool = False, clip_frames: int = 0
 ) -> tuple[ActionModel, ActionNetwork]:
     """Make the network to train.
 
@@ -25,6 +26,8 @@ def start_network(
         labels: the classes to learn.
         plan: gives head, activation and dropout.
         seed: of random weights.
+        causal: make it look back only; from a start that does so already it does so anyway.
+        clip_frames: of a causal network's training clips; 0 for as many as its head averages.
 
     Returns:
         Its record, without weights, and the network. The trunk is the start's; of the head, rows of actions that
@@ -35,17 +38,33 @@ def start_network(
     else:
         start, path = resolve_action_model(init)
         old = load_action_model(start, path)
+    if causal:
+        start = start.as_causal()
+        old = None if old is None else with_causality(old, True)
+    sampling = _with_clip_frames(start, clip_frames)
     source = start.network if old is None else old.config
     config = replace(
-        source, num_classes=len(labels), head=plan.head, activation=plan.activation, dropout=plan.dropout
+        source, causal=start.network.causal, num_classes=len(labels), head=plan.head, activation=plan.activation,
+        dropout=plan.dropout,
     )
     # The paper's initialisation (He et al. 2015), and zero scales at the end of residual blocks (Goyal et al. 2017)
     # where training starts from nothing.
     network = create_network(config, seed=seed, zero_init=old is None)
-    model = ActionModel(f"{start.name}, {labels.name}", config, labels, start.sampling, start.view)
+    model = ActionModel(f"{start.name}, {labels.name}", config, labels, sampling, start.view)
     if old is not None:
         _copy(old, network, start.labels, labels)
     return model, network
+
+
+def _with_clip_frames(start: ActionModel, clip_frames: int) -> Sampling:
+    if not clip_frames:
+        return start.sampling
+    n, least = start.network.frames_per_step, start.network.num_frames
+    if not start.network.causal:
+        raise UserError("--clip-frames: is for causal networks, expected --causal with it")
+    if clip_frames < least or clip_frames % n:
+        raise UserError(f"--clip-frames: got {clip_frames}, expected a multiple of {n}, {least} or more")
+    return replace(start.sampling, num_frames=clip_frames)
 
 
 def _copy(old: ActionNetwork, new: ActionNetwork, old_labels: LabelMap, labels: LabelMap) -> None:

@@ -144,13 +144,13 @@ def load_action_model(model: ActionModel, path: Path | None):
         UserError: the file is not weights of this network; the line says what it is.
     """
     from detector.slowfast.checkpoints import load_network
-    from detector.slowfast.network import create_network
+    from detector.slowfast.network import create_network, with_causality
     from detector.weights.model_file import is_action_model_file, read_action_model
 
     if path is None:
         return create_network(model.network, seed=0).eval()
     if is_action_model_file(path):
-        return read_action_model(path)[1]
+        return with_causality(read_action_model(path)[1], model.network.causal)
     try:
         return load_network(path, config=model.network)
     except UserError as error:

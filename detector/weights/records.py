@@ -5,8 +5,9 @@ A record is data: it imports no torch and opens no file. Download and cache are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from detector.errors import UserError
 from detector.labels import LabelMap
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
@@ -51,6 +52,7 @@ class ActionModel:
         works_on_real_video: action names for which a figure on real video says so; None where the model was
             trained on real video anyway.
         notes: limits worth a line.
+        experimental: it runs in a way that its weights were not trained for.
     """
 
     name: str
@@ -62,6 +64,29 @@ class ActionModel:
     accuracy: str = ""
     works_on_real_video: tuple[str, ...] | None = None
     notes: str = ""
+    experimental: bool = False
+
+    def as_causal(self) -> ActionModel:
+        """The same weights in a network that looks back only, with no look-ahead; itself where it is one already.
+
+        Raises:
+            UserError: it has non-local blocks, or sees tubes: its features would move with each person.
+        """
+        if self.network.causal:
+            return self
+        if not isinstance(self.view, FrameView):
+            raise UserError(
+                f"--causal: {self.name} sees a tube round each person, expected a model of whole frames, such as "
+                "slowfast_8x8_r50"
+            )
+        try:
+            network = replace(self.network, causal=True)
+        except ValueError as error:
+            raise UserError(f"--causal: {self.name} cannot look back only ({error})") from None
+        return replace(
+            self, name=f"{self.name}-causal", network=network, sampling=replace(self.sampling, ahead=0), accuracy="",
+            works_on_real_video=None, notes="causal with weights that were trained to look ahead", experimental=True,
+        )
 
 
 @dataclass(frozen=True)
