@@ -29,7 +29,7 @@ from detector.models import ActionModel
 from detector.person import PersonDetector
 from detector.types import Boxes, Clip
 from detector.views import FrameView, TubeView
-from engine_build.engine import Engine
+from engine_build.engine import Engine, prepare
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
 
@@ -254,7 +254,7 @@ class Session:
         start = self._clock()
         if not len(boxes):
             return Scored(np.zeros((0, len(self.model.labels)), np.float32), 0.0)
-        frames, rois = self.model.view.prepare(clip, boxes)
+        frames, rois = prepare(engine, self.model.view, clip, boxes)
         if isinstance(self.model.view, FrameView):
             scores = engine.run_head(engine.run_trunk(frames), rois)
         else:
