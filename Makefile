@@ -1,10 +1,10 @@
-# make run | test | lint | type | bench    (each sets up what it needs in .venv, once)
+# make run | test | lint | type | bench | gpu    (each sets up what it needs in .venv, once)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo test test-slow lint type bench clean
+.PHONY: run demo test test-slow lint type bench gpu gpu-wheels clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
@@ -26,6 +26,13 @@ type: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m engine_build bench --json bench.json $(ARGS)
+
+# With a Python that has torch already: a GPU machine need not download it again. PYTHON=.venv/bin/python takes ours.
+gpu:
+	@$(PYTHON) -m engine_build gpu_day --json gpu.json $(ARGS)
+
+gpu-wheels:
+	$(PYTHON) -m engine_build.gpu_day.wheels .wheels
 
 clean:
 	rm -rf $(VENV) build *.egg-info

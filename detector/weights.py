@@ -13,8 +13,6 @@ import os
 import sys
 from pathlib import Path
 
-import platformdirs
-
 from detector.errors import UserError, nearest_names, run_command
 from detector.labels import load_labels
 from detector.models import ActionModel, DetectorModel, PackagedModel, WeightsFile
@@ -28,7 +26,11 @@ FETCH = "python -m detector.weights fetch recommended"
 def cache_dir() -> Path:
     """Folder of downloaded weights: the SLOWFAST_CACHE variable, else the user's cache folder. May not exist yet."""
     chosen = os.environ.get("SLOWFAST_CACHE", "").strip()
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("slowfast-live")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("slowfast-live")
 
 
 def cached_path(weights: WeightsFile) -> Path | None:

@@ -1,6 +1,6 @@
 """How real the real time is: play a file as if it were a camera, draw and write every picture, print figures.
 
-`python -m stream.bench --source FILE --seconds 60`
+`python -m stream.bench --source FILE --seconds 60`, or with `--cameras 8` the file as so many cameras at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import UserError, run_command
+from stream.bench_cameras import PlacedPeople, measure_cameras
 from stream.metrics import resident_bytes
 from stream.mp4 import Mp4Writer
 from stream.overlay import draw_update
@@ -40,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--precision", default="auto", metavar="P", help="fp32, bf16, int8, ...")
     cli.add_argument("--untrained", action="store_true", help="allow random weights; speed is the same")
     cli.add_argument("--display", choices=("now", "synced"), default="now", help="which picture is drawn")
+    cli.add_argument("--cameras", type=int, default=1, metavar="N", help="play it N times at once; nothing is drawn then")
+    cli.add_argument("--people", type=int, default=None, metavar="N",
+                     help="take N people at fixed places for those that the detector finds (for untrained ones)")
     cli.add_argument("--json", metavar="FILE", help="write the figures there too")
     return cli
 
@@ -86,11 +90,19 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if not 0 < args.seconds < 86_400:
         raise UserError(f"--seconds {args.seconds:g}: expected more than 0 and less than a day")
+    if args.cameras < 1 or (args.people is not None and args.people < 1):
+        raise UserError("--cameras and --people: expected at least 1")
     with open_session(
         args.model, args.detector, engine=args.engine, precision=args.precision, untrained=args.untrained,
         report=lambda line: print(line, file=sys.stderr),
     ) as session:
-        figures = measure(session, args.source, args.seconds, args.display)
+        if args.people is not None:
+            people = args.people
+            session.wrap_detector(lambda found: PlacedPeople(found, people))
+        if args.cameras > 1:
+            figures = measure_cameras(session, args.source, args.seconds, args.cameras)
+        else:
+            figures = measure(session, args.source, args.seconds, args.display)
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:<{width}}  {value}")

@@ -184,6 +184,14 @@ class Session:
         """Load the person detector in its thread, and wait for it."""
         return self._detector_worker.submit(self._get_detector).result()
 
+    def wrap_detector(self, wrap: Callable[[PersonDetector], PersonDetector]) -> None:
+        """Put something round the person detector, in its thread, before any stream uses it."""
+        def job() -> None:
+            self._detector = wrap(self._get_detector())
+            self._forks.clear()
+
+        self._detector_worker.submit(job).result()
+
     def prepare(self, source_hw: tuple[int, int]) -> Future[None]:
         """Load the detector and build the engine for a source of that size now; the future ends when both are."""
         size_hw = self.frame_size(source_hw)
