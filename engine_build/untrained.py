@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from detector.models import ActionModel
 from detector.views import TubeView
 from engine_build.clips import drawn_clips, engine_input, usual_size
 

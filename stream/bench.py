@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--precision", default="auto", metavar="P", help="fp32, bf16, int8, ...")
     cli.add_argument("--untrained", action="store_true", help="allow random weights; speed is the same")
     cli.add_argument("--display", choices=("now", "synced"), default="now", help="which picture is drawn")
-    cli.add_argument("--cameras", type=int, default=1, metavar="N", help="play it N times at once; nothing is drawn then")
+    cli.add_argument("--cameras", type=int, default=1, metavar="N",
+                     help="play it N times at once; nothing is drawn then")
     cli.add_argument("--people", type=int, default=None, metavar="N",
                      help="take N people at fixed places for those that the detector finds (for untrained ones)")
     cli.add_argument("--json", metavar="FILE", help="write the figures there too")

@@ -40,8 +40,10 @@ class PlacedPeople:
         """Look for people in an (H, W, 3) uint8 BGR picture, then say where the placed ones are."""
         self._detector.detect(image)
         h, w = image.shape[:2]
-        left = (np.arange(self._count) + 0.5) / self._count - 0.4 / max(self._count, 2)
-        xyxy = np.stack([left, np.full(self._count, 0.3), left + 0.8 / max(self._count, 2), np.full(self._count, 0.9)], 1)
+        width = 0.8 / max(self._count, 2)
+        left = (np.arange(self._count) + 0.5) / self._count - width / 2
+        top, bottom = np.full(self._count, 0.3), np.full(self._count, 0.9)
+        xyxy = np.stack([left, top, left + width, bottom], 1)
         return Boxes(xyxy * np.array([w, h, w, h]), np.ones(self._count)).clip_to((h, w))
 
     def fork(self) -> PlacedPeople:

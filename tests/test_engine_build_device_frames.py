@@ -91,8 +91,9 @@ def test_a_clip_from_elsewhere_is_sent_whole():
 
 
 def test_an_origin_names_every_picture():
-    with pytest.raises(ValueError, match="Clip.origin: got 3 serials, expected 4, one a picture"):
-        Clip(np.zeros((4, 8, 8, 3), np.uint8), Frame(np.zeros((8, 8, 3), np.uint8), 0, 0.0), 1, Origin(object(), (1, 2, 3)))
+    key = Frame(np.zeros((8, 8, 3), np.uint8), 0, 0.0)
+    with pytest.raises(ValueError, match=r"Clip\.origin: got 3 serials, expected 4, one a picture"):
+        Clip(np.zeros((4, 8, 8, 3), np.uint8), key, 1, Origin(object(), (1, 2, 3)))
 
 
 @pytest.mark.parametrize("view", [FrameView(36), TubeView(24)])

@@ -14,7 +14,9 @@ from engine_build import targets
 from engine_build.gpu_day.child import Context
 from engine_build.gpu_day.timing import copy_rates, matrix_peaks
 
-SMI_FACTS = ("name", "driver_version", "memory.total", "power.limit", "clocks.max.sm", "compute_mode", "mig.mode.current")
+SMI_FACTS = (
+    "name", "driver_version", "memory.total", "power.limit", "clocks.max.sm", "compute_mode", "mig.mode.current",
+)
 PACKAGES = ("torchvision", "triton", "numpy", "opencv-python-headless", "opencv-python", "onnx", "onnxruntime", "av",
             "openvino", "tensorrt", "tensorrt-rtx-cu13", "pycuda", "pytorchvideo")
 
@@ -34,7 +36,8 @@ def system() -> dict[str, Any]:
     return {
         "python": platform.python_version(), "torch": torch.__version__, "cpus": os.cpu_count(),
         "cpu": targets.device_name("torch"), "memory_gib": round(_memory_bytes() / 2**30, 1),
-        "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "nvcc": _first_line("nvcc", "--version", -1),
+        "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
+        "nvcc": _first_line("nvcc", "--version", -1),
         "kernel": platform.release(),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def measure_part(
                 break
             try:
                 given = torch.randn(batch, *pictures.shape[1:], device=context.device)
-                seconds = time_on_device(lambda given=given: function(given), context.device, 1 if context.quick else 30)
+                seconds = time_on_device(partial(function, given), context.device, 1 if context.quick else 30)
             except torch.cuda.OutOfMemoryError:
                 context.put("parts", name, f"batch {batch}", {"why": "out of memory"})
                 break

@@ -19,6 +19,9 @@ SAMPLE = Path(__file__).resolve().parents[2] / "stream" / "samples" / "sample.mp
 CAMERAS, QUICK_CAMERAS = (1, 4, 8, 16), (1, 2)
 SECONDS, QUICK_SECONDS = 20.0, 3.0
 PEOPLE = 4
+# Figures that are shown while the steps run; all are written down.
+SHOWN = ("cameras", "clips_per_s", "pictures_percent_worst", "frames_drawn_percent", "cores_busy", "cpu_fps", "gpu",
+         "gpu_fps")
 # What a command takes to start, build its engine and end.
 AROUND_S = 30.0
 
@@ -74,4 +77,3 @@ def _run(context: Context, module: str, arguments: list[str]) -> dict[str, Any]:
     return figures
 
 
-SHOWN = ("cameras", "clips_per_s", "pictures_percent_worst", "frames_drawn_percent", "cores_busy", "cpu_fps", "gpu", "gpu_fps")

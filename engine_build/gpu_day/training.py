@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -132,10 +133,8 @@ def train_for(dataset: ClipDataset, recipe: Recipe, device: str, workers: int, s
     execution = Execution(device=device, workers=workers, channels_last=True, progress=False,
                           checkpoint_every=MANY_STEPS, log_every=25)
     with tempfile.TemporaryDirectory() as folder:
-        try:
+        with contextlib.suppress(TimeUp):
             train(network, dataset, recipe, Path(folder), execution=execution, loss=loss)
-        except TimeUp:
-            pass
         log = [line for line in _log(Path(folder)) if "loss" in line]
     figures: dict[str, Any] = {
         "updates_per_s": round(loss.updates_per_s(), 3), "updates": len(loss.times_s), "batch": recipe.batch,
