@@ -218,10 +218,12 @@ def test_drawn_tubes_are_what_the_training_takes():
 
 
 def test_tests_that_need_a_gpu_are_found_by_their_mark(tmp_path):
-    assert "test_engine_build_gpu.py" in [path.name for path in marked_files(ROOT / "tests")]
+    assert "test_engine_build_gpu.py" in [path.name for path in marked_files(ROOT / "tests", ("gpu",))]
     (tmp_path / "test_a.py").write_text("pytestmark = pytest.mark.gpu")
     (tmp_path / "test_b.py").write_text("x = 'gpus'")
-    assert [path.name for path in marked_files(tmp_path)] == ["test_a.py"]
+    (tmp_path / "test_c.py").write_text("@pytest.mark.tensorrt")
+    assert [path.name for path in marked_files(tmp_path, ("gpu",))] == ["test_a.py"]
+    assert [path.name for path in marked_files(tmp_path, ("gpu", "tensorrt"))] == ["test_a.py", "test_c.py"]
 
 
 def test_pytests_report_is_counted(tmp_path):

@@ -15,7 +15,6 @@ from engine_build.gpu_day.child import Context
 from engine_build.gpu_day.plan import is_there
 
 ROOT = Path(__file__).resolve().parents[2]
-MARK = re.compile(r"mark\.(gpu|tensorrt)\b")
 
 
 def run(context: Context) -> None:
@@ -24,16 +23,16 @@ def run(context: Context) -> None:
     Raises:
         UserError: some failed, or the tests are not here.
     """
-    files = marked_files(ROOT / "tests")
+    has_tensorrt = is_there("pycuda") and (is_there("tensorrt") or is_there("tensorrt_rtx"))
+    marks = ("gpu", "tensorrt") if has_tensorrt else ("gpu",)
+    files = marked_files(ROOT / "tests", marks)
     if not files:
         raise UserError(f"tests: none in {ROOT / 'tests'}; run this in a copy of the repository")
-    has_tensorrt = is_there("pycuda") and (is_there("tensorrt") or is_there("tensorrt_rtx"))
-    marks = "gpu or tensorrt" if has_tensorrt else "gpu"
-    context.put("marks", marks)
+    context.put("marks", list(marks))
     environment = {**os.environ, **({} if context.device == "cpu" else {"REQUIRE_GPU": "1"})}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
-        command = [sys.executable, "-m", "pytest", "-m", marks, "-p", "no:cacheprovider", "--tb=short",
+        command = [sys.executable, "-m", "pytest", "-m", " or ".join(marks), "-p", "no:cacheprovider", "--tb=short",
                    f"--junitxml={report}", *map(str, files)]
         found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         counts, failures = read_report(report)
@@ -46,9 +45,10 @@ def run(context: Context) -> None:
         raise UserError(f"tests: {counts.get('failed', 0)} failed (pytest's exit code {found.returncode})")
 
 
-def marked_files(folder: Path) -> list[Path]:
-    """Test files that hold a test for a GPU; the others need not be importable here."""
-    return [path for path in sorted(folder.glob("test_*.py")) if MARK.search(path.read_text(encoding="utf-8"))]
+def marked_files(folder: Path, marks: tuple[str, ...]) -> list[Path]:
+    """Test files that hold a test with one of the marks; the others need not be importable here."""
+    wanted = re.compile(rf"pytest\.mark\.({'|'.join(marks)})\b")
+    return [path for path in sorted(folder.glob("test_*.py")) if wanted.search(path.read_text(encoding="utf-8"))]
 
 
 def read_report(path: Path) -> tuple[dict[str, int], list[str]]:

@@ -84,7 +84,7 @@ def matrix_peaks(device: str, quick: bool) -> dict[str, float]:
         runs = 2 if quick else 10
         multiply = partial(torch.matmul, a, b, out=out)
         best_s = min(time_on_device(multiply, device, runs) for _ in range(3))
-        peaks[name] = round(2 * side**3 / best_s / 1e12, 3)
+        peaks[name] = round(2 * side**3 / best_s / 1e12, 6)
         del a, b, out, multiply
     torch.backends.cuda.matmul.allow_tf32 = allowed
     return peaks
