@@ -19,7 +19,7 @@ from engine_build.cuda_graphs import Graphed
 from engine_build.gpu_day.actions import BATCHES, QUICK_BATCHES, WORTH_BEGINNING_S
 from engine_build.gpu_day.child import Context
 from engine_build.gpu_day.timing import matrix_peaks, percentiles_ms, time_calls, time_on_device
-from engine_build.person_part import copied_part, fold_batch_norms
+from engine_build.person_part import ConvolutionalPart, copied_part, fold_batch_norms
 
 SIZE_HW, QUICK_HW = (1080, 1920), (90, 160)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,10 +49,23 @@ def create_network(quick: bool) -> Any:
 
     torch.manual_seed(0)
     if quick:
-        return detection.fasterrcnn_mobilenet_v3_large_320_fpn(
+        network = detection.fasterrcnn_mobilenet_v3_large_320_fpn(
             weights=None, weights_backbone=None, min_size=64, max_size=96,
-        ).eval()
-    return detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).eval()
+        )
+    else:
+        network = detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
+    return _settled(network)
+
+
+def _settled(network: Any) -> Any:
+    """Batch norms get the statistics of a picture: without them numbers vanish on their way, in fp16 altogether."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    network.train()
+    with torch.no_grad():
+        ConvolutionalPart(network)(torch.randn(2, 3, 128, 192, generator=torch.Generator().manual_seed(0)))
+    return network.eval()
 
 
 def run(context: Context) -> None:
