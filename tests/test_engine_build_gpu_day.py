@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BARE = (
     "torch", "torchvision", "torchgen", "functorch", "numpy", "cv2", "onnx", "onnxruntime", "pytest", "PIL", "filelock",
     "fsspec", "google", "iniconfig", "jinja2", "markupsafe", "ml_dtypes", "mpmath", "networkx", "nvidia", "packaging",
-    "pluggy", "pygments", "setuptools", "sympy", "triton", "typing_extensions", "flatbuffers", "coloredlogs", "cuda",
+    "pluggy", "py", "pygments", "setuptools", "sympy", "triton", "typing_extensions", "flatbuffers", "coloredlogs", "cuda",
     "detector", "engine_build", "stream", "tests", "conftest", "pkg_resources", "sitecustomize",
 )
 # Put before all else on the path: Python imports it first, in children and their children too.
@@ -60,7 +60,7 @@ def bare_machine(tmp_path):
 
     def run(*arguments: str, timeout_s: float = 280.0) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
-                       "SLOWFAST_CACHE": str(tmp_path / "cache")}
+                       "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "SLOWFAST_CACHE": str(tmp_path / "cache")}
         command_line = [sys.executable, "-m", "engine_build", "gpu_day", "--wheels", str(tmp_path / "none"), *arguments]
         return subprocess.run(command_line, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path,
                               timeout=timeout_s)
