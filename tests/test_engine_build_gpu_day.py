@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BARE = (
     "torch", "torchvision", "torchgen", "functorch", "numpy", "cv2", "onnx", "onnxruntime", "pytest", "PIL", "filelock",
     "fsspec", "google", "iniconfig", "jinja2", "markupsafe", "ml_dtypes", "mpmath", "networkx", "nvidia", "packaging",
-    "pluggy", "py", "pygments", "setuptools", "sympy", "triton", "typing_extensions", "flatbuffers", "coloredlogs", "cuda",
-    "detector", "engine_build", "stream", "tests", "conftest", "pkg_resources", "sitecustomize",
+    "pluggy", "pygments", "setuptools", "sympy", "triton", "typing_extensions", "flatbuffers", "coloredlogs", "cuda",
+    "detector", "engine_build", "stream", "tests", "conftest", "pkg_resources", "sitecustomize", "py",
 )
 # Put before all else on the path: Python imports it first, in children and their children too.
 HOOK = """
