@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--precision", default="auto", metavar="P", help="fp32, bf16, int8, ...")
     cli.add_argument("--untrained", action="store_true", help="allow random weights; speed is the same")
     cli.add_argument("--display", choices=("now", "synced"), default="now", help="which picture is drawn")
-    cli.add_argument("--cameras", type=int, default=1, metavar="N",
-                     help="play it N times at once; nothing is drawn then")
+    cli.add_argument("--cameras", type=int, default=None, metavar="N",
+                     help="play it as N cameras at once; nothing is drawn then")
     cli.add_argument("--people", type=int, default=None, metavar="N",
                      help="take N people at fixed places for those that the detector finds (for untrained ones)")
     cli.add_argument("--json", metavar="FILE", help="write the figures there too")
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if not 0 < args.seconds < 86_400:
         raise UserError(f"--seconds {args.seconds:g}: expected more than 0 and less than a day")
-    if args.cameras < 1 or (args.people is not None and args.people < 1):
+    if any(number is not None and number < 1 for number in (args.cameras, args.people)):
         raise UserError("--cameras and --people: expected at least 1")
     with open_session(
         args.model, args.detector, engine=args.engine, precision=args.precision, untrained=args.untrained,
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.people is not None:
             people = args.people
             session.wrap_detector(lambda found: PlacedPeople(found, people))
-        if args.cameras > 1:
+        if args.cameras is not None:
             figures = measure_cameras(session, args.source, args.seconds, args.cameras)
         else:
             figures = measure(session, args.source, args.seconds, args.display)
