@@ -1,10 +1,10 @@
-# make run | serve | test | soak | lint | type | wheel | bench    (each sets up what it needs in .venv, once)
+# make run | serve | test | soak | lint | type | wheel | bench | gpu    (each sets up what it needs in .venv, once)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo serve soak soak-short test test-slow wheel readme lint type bench clean
+.PHONY: run demo serve soak soak-short test test-ci test-slow wheel readme lint type bench gpu gpu-wheels clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
@@ -43,6 +43,13 @@ type: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m engine_build bench --json bench.json $(ARGS)
+
+# With a Python that has torch already: a GPU machine need not download it again. PYTHON=.venv/bin/python takes ours.
+gpu:
+	@$(PYTHON) -m engine_build gpu_day --json gpu.json $(ARGS)
+
+gpu-wheels:
+	$(PYTHON) -m engine_build.gpu_day.wheels .wheels
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -17,6 +17,7 @@ from typing import Any
 
 from detector.command_line import CommandLine, check_file_to_write
 from detector.errors import UserError, run_command
+from stream.bench_streams import PlacedPeople, measure_streams
 from stream.metrics import resident_bytes
 from stream.outputs.film import Mp4Writer
 from stream.outputs.json_lines import JsonLines
@@ -42,6 +43,10 @@ def parser(prog: str = "python -m stream.bench") -> CommandLine:
     cli.add_argument("--seconds", type=float, default=60.0, metavar="N", help="how long to run (60)")
     add_session_options(cli)
     cli.add_argument("--display", choices=("now", "synced"), default="now", help="which picture is drawn")
+    cli.add_argument("--streams", type=int, default=None, metavar="N",
+                     help="play it as N live streams of one session, without the service; nothing is drawn then")
+    cli.add_argument("--people", type=int, default=None, metavar="N",
+                     help="take N people at fixed places for those that the detector finds (for untrained ones)")
     cli.add_argument("--json", metavar="FILE", help="write the figures there too")
     return cli
 
@@ -95,12 +100,20 @@ def main(argv: list[str] | None = None, prog: str = "python -m stream.bench") ->
     if args.cameras is not None:
         return _many(args)
     check_session_options(args)
+    if any(number is not None and number < 1 for number in (args.streams, args.people)):
+        raise UserError("--streams and --people: expected at least 1")
     with open_session(
         args.model, args.detector, engine=args.engine, precision=args.precision, device=args.device,
         person_threshold=args.person_threshold, untrained=args.untrained, causal=args.causal,
         report=lambda line: print(line, file=sys.stderr),
     ) as session:
-        figures = measure(session, args.source, args.seconds, args.display)
+        if args.people is not None:
+            people = args.people
+            session.wrap_detector(lambda found: PlacedPeople(found, people))
+        if args.streams is not None:
+            figures = measure_streams(session, args.source, args.seconds, args.streams)
+        else:
+            figures = measure(session, args.source, args.seconds, args.display)
     return _tell(figures, args.json)
 
 

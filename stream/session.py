@@ -29,7 +29,7 @@ from detector.person import PersonDetector
 from detector.types import Boxes, Clip
 from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel
-from engine_build.engine import Engine
+from engine_build.engine import Engine, prepare
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
 from stream.session_options import check_name
@@ -186,6 +186,14 @@ class Session:
         """Load the person detector in its thread, and wait for it."""
         return self._load_detector().result()
 
+    def wrap_detector(self, wrap: Callable[[PersonDetector], PersonDetector]) -> None:
+        """Put something round the person detector, in its thread, before any stream uses it."""
+        def job() -> None:
+            self._detector = wrap(self._get_detector())
+            self._forks.clear()
+
+        self._detector_worker.submit(job).result()
+
     def prepare(self, source_hw: tuple[int, int]) -> Future[None]:
         """Load the detector and build the engine for a source of that size now; the future ends when both are."""
         size_hw = self.frame_size(source_hw)
@@ -285,7 +293,7 @@ class Session:
         for members in by_size.values():
             engine = self._engine_for(work[members[0]][0].size_hw)
             start = self._clock()
-            prepared = [self.model.view.prepare(*work[i]) for i in members]
+            prepared = [prepare(engine, self.model.view, *work[i]) for i in members]
             scores = _run_batch(engine, prepared, None if frames_alike else TUBES_AT_ONCE)
             seconds = self._clock() - start
             ends = np.cumsum([len(rois) for _, rois in prepared])[:-1]
@@ -306,11 +314,11 @@ class Session:
 
 
 def _run_batch(
-    engine: Engine, prepared: list[tuple[np.ndarray, np.ndarray]], most: int | None
+    engine: Engine, prepared: list[tuple[Any, np.ndarray]], most: int | None
 ) -> np.ndarray:
     """Scores (N, A) of what a view prepared for several clips; at most so many frames or tubes in a call."""
     firsts = np.cumsum([0, *(len(frames) for frames, _ in prepared)])
-    frames = prepared[0][0] if len(prepared) == 1 else np.concatenate([frames for frames, _ in prepared])
+    frames = _joined([frames for frames, _ in prepared])
     rois = np.concatenate([rows for _, rows in prepared]).astype(np.float32)
     rois[:, 0] += np.repeat(firsts[:-1], [len(rows) for _, rows in prepared])
     parts = []
@@ -320,6 +328,17 @@ def _run_batch(
         rows[:, 0] -= first
         parts.append(engine.run_head(engine.run_trunk(frames[first:last]), rows))
     return np.asarray(np.concatenate(parts), np.float32)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Frames of several clips as one batch, where they are: in numpy's memory or on the engine's device."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch
+
+    return torch.cat(parts)
 
 
 def open_session(

@@ -198,3 +198,14 @@ def test_every_command_line_has_the_same_manners():
     """One line for a mistake, did-you-mean, --version: see detector/command_line.py."""
     bare = [p for _, p in ALL_FILES if " argparse.ArgumentParser(" in p.read_text(encoding="utf-8")]
     assert [str(p.relative_to(ROOT)) for p in bare] == []
+
+
+def test_tests_for_a_gpu_need_a_bare_machine_alone():
+    """They are run where torch, OpenCV and pytest are, and little else: see engine_build/gpu_day."""
+    bare = {"torch", "torchvision", "numpy", "cv2", "pytest", "onnx", "onnxruntime", *ROOMS, "tests"}
+    marked = [p for p in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in p.read_text(encoding="utf-8")]
+    own = [p for p in marked if p.name != Path(__file__).name]
+    assert own
+    for path in [*own, ROOT / "tests" / "conftest.py"]:
+        outside = {m.split(".")[0] for m, top in imports_of(path) if top} - bare - set(sys.stdlib_module_names)
+        assert not outside, f"{path.name} imports {outside}"
