@@ -1,0 +1,140 @@
+"""From the watching thread into the store without ever waiting for it: a bounded queue and one thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from stream.events.records import EventChange
+from stream.events.schema import StoreAway
+from stream.events.store import Store, Written
+
+log = logging.getLogger(__name__)
+# A change takes some 3 kB of memory: at most about 30 MB wait for a database that is away.
+MOST_WAITING = 10_000
+BATCH = 200
+FIRST_RETRY_S, MOST_RETRY_S = 0.5, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """How the log is doing.
+
+    Attributes:
+        waiting: changes not yet in the store.
+        written: changes that are, since the start.
+        dropped_updates: updates left out because too much waited; starts and ends were kept.
+        lost: starts and ends left out because even without updates too much waited.
+        error: why the store does not take them; "" when it does.
+    """
+
+    waiting: int = 0
+    written: int = 0
+    dropped_updates: int = 0
+    lost: int = 0
+    error: str = ""
+
+
+class EventLog:
+    """Takes changes at once, writes them in order, tries again while the store is away."""
+
+    def __init__(
+        self, store: Store, *, most_waiting: int = MOST_WAITING, on_written: Callable[[], None] = lambda: None,
+        retry_s: float = FIRST_RETRY_S,
+    ) -> None:
+        """
+        Args:
+            store: to write to; not closed here.
+            most_waiting: changes that may wait; beyond it updates are dropped, then the oldest others.
+            on_written: called after each write, in the log's thread.
+            retry_s: first pause after a failure; doubles up to 15 s.
+        """
+        self._store, self._most, self._on_written, self._retry_s = store, most_waiting, on_written, retry_s
+        self._waiting: deque[Written] = deque()
+        self._state = LogState()
+        self._dropped = self._lost = self._written = 0
+        self._error = ""
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="event log", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> LogState:
+        """How it is doing, from any thread."""
+        with self._changed:
+            return LogState(len(self._waiting), self._written, self._dropped, self._lost, self._error)
+
+    def put(self, changes: Iterable[EventChange]) -> None:
+        """Take changes; never waits."""
+        with self._changed:
+            self._waiting.extend(Written(change) for change in changes)
+            if len(self._waiting) > self._most:
+                self._make_room()
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until all that was put is in the store; False if it is not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Write what waits and end; False if something could not be written in time."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        with self._changed:
+            return not self._waiting
+
+    def _make_room(self) -> None:
+        kept = deque(w for w in self._waiting if w.change.kind != "update")
+        self._dropped += len(self._waiting) - len(kept)
+        while len(kept) > self._most:
+            kept.popleft()
+            self._lost += 1
+        self._waiting = kept
+
+    def _run(self) -> None:
+        pause_s = self._retry_s
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                batch = [self._waiting[i] for i in range(min(len(self._waiting), BATCH))]
+                if not batch:
+                    return
+            try:
+                self._store.write(batch)
+            except StoreAway as error:
+                if not self._failed(str(error), pause_s):
+                    return
+                pause_s = min(pause_s * 2, MOST_RETRY_S)
+                continue
+            pause_s = self._retry_s
+            self._done(batch)
+            self._on_written()
+
+    def _done(self, batch: list[Written]) -> None:
+        with self._changed:
+            keys = {written.key for written in batch}
+            while self._waiting and self._waiting[0].key in keys:
+                self._waiting.popleft()
+            self._written += len(batch)
+            if self._error:
+                log.warning("the store takes events again")
+            self._error = ""
+            self._changed.notify_all()
+
+    def _failed(self, error: str, pause_s: float) -> bool:
+        """Wait before the next attempt; False when it is time to end."""
+        with self._changed:
+            if error != self._error:
+                log.warning("events wait in memory: %s", error)
+            self._error = error
+            if self._closing:
+                return False
+            self._changed.wait_for(lambda: self._closing, pause_s)
+            return True
