@@ -15,7 +15,7 @@ import numpy as np
 from detector.errors import UserError
 from detector.types import Frame
 from stream.decode import ConnectionLost, MediaClock, Video, open_video, redact, sane_fps
-from stream.sources import Source, SourceStatus, VideoFile
+from stream.sources import Source, SourceStatus, Tap, VideoFile
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 8.0, 5.0
 # A live stream's time stamps are believed as long as they stay this close to the clock.
@@ -209,7 +209,7 @@ class Device:
 class NetworkStream:
     """An open RTSP or HTTP stream."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tap: Tap | None = None) -> None:
         """
         Raises:
             UserError: no answer, refused, no video; without credentials.
@@ -218,6 +218,7 @@ class NetworkStream:
             url, shown_name=redact(url), timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), options=_options(url),
             low_delay=True,
         )
+        self.video.tap = tap
         self.fps = self.video.fps
         # MJPEG over HTTP has no time stamps; FFmpeg invents 25 a second.
         self._stamped = self.video.format_name not in ("mpjpeg", "mjpeg")
@@ -245,19 +246,21 @@ def open_camera(spec: str, **changes: Any) -> Source:
     return LiveCamera(f"camera {spec}", lambda: Device(spec), **changes)
 
 
-def open_network(url: str, *, live: bool = False, loop: bool = False, **changes: Any) -> Source:
+def open_network(
+    url: str, *, live: bool = False, loop: bool = False, tap: Tap | None = None, **changes: Any
+) -> Source:
     """A stream, or a file on a server (told by its known duration), by its address.
 
     Raises:
         UserError: it cannot be opened.
     """
     name = redact(url)
-    opened = [NetworkStream(url)]
+    opened = [NetworkStream(url, tap)]
     if opened[0].video.duration_s is not None and not url.lower().startswith("rtsp"):
         opened[0].close()
-        return VideoFile(url, live=live, loop=loop, name=name, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
+        return VideoFile(url, live=live, loop=loop, name=name, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), tap=tap)
 
     def connect() -> NetworkStream:
-        return opened.pop() if opened else NetworkStream(url)
+        return opened.pop() if opened else NetworkStream(url, tap)
 
     return LiveCamera(name, connect, **changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -83,6 +83,7 @@ class Video:
         duration_s: None where not known (a live stream).
         format_name: of the container, as FFmpeg calls it.
         broken_packets: that were skipped so far.
+        tap: is shown (packet, stream) before the packet is decoded, in the reading thread; None for nobody.
     """
 
     def __init__(self, container: Any, shown_name: str) -> None:
@@ -92,6 +93,7 @@ class Video:
         self.duration_s = container.duration / 1e6 if container.duration and container.duration > 0 else None
         self.format_name = container.format.name
         self.broken_packets = 0
+        self.tap: Callable[[Any, Any], None] | None = None
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float | None]]:
         """
@@ -108,6 +110,8 @@ class Video:
                 return
             except av.FFmpegError as error:
                 raise ConnectionLost(f"{self._name}: {_reason(error)}") from None
+            if self.tap is not None:
+                self.tap(packet, self._stream)
             try:
                 frames = packet.decode()
             except av.EOFError:

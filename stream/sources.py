@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -22,6 +22,7 @@ from stream.decode import ConnectionLost, MediaClock, Video, open_video
 from stream.handoff import Closed, Handoff
 
 SAMPLE = Path(__file__).parent / "samples" / "sample.mp4"
+Tap = Callable[[Any, Any], None]
 # A file that plays as if it were a camera leaves out frames that are later than this, as a camera would.
 CAMERA_PATIENCE_S = 0.5
 
@@ -68,6 +69,7 @@ class VideoFile:
     def __init__(
         self, path: str | Path, *, live: bool = False, loop: bool = False, name: str | None = None,
         timeout_s: tuple[float, float] | None = None, clock: Callable[[], float] = time.monotonic,
+        tap: Tap | None = None,
     ) -> None:
         """
         Args:
@@ -77,11 +79,12 @@ class VideoFile:
             name: to be shown; the file's name unless given.
             timeout_s: for opening and each read, of a file on a server.
             clock: seconds, monotonic.
+            tap: is shown (packet, stream) of each packet before it is decoded.
 
         Raises:
             UserError: no such file, not a video, nothing in it.
         """
-        self._open = lambda: open_video(str(path), shown_name=name, timeout_s=timeout_s)
+        self._open = lambda: _tapped(open_video(str(path), shown_name=name, timeout_s=timeout_s), tap)
         self._video: Video | None = self._open()
         self._frames = iter(self._video)
         try:
@@ -200,13 +203,19 @@ class PushSource:
         self._frames.close(discard=True)
 
 
-def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
+def _tapped(video: Video, tap: Tap | None) -> Video:
+    video.tap = tap
+    return video
+
+
+def open_source(spec: str, *, live: bool = False, loop: bool = False, tap: Tap | None = None) -> Source:
     """Open what a user named.
 
     Args:
         spec: a camera's number or /dev path, a file, an RTSP or HTTP address, or `sample`.
         live: play a file at its own rate, as if it were a camera.
         loop: play a file for ever.
+        tap: is shown (packet, stream) of each packet before it is decoded; devices have none.
 
     Returns:
         The source, connected.
@@ -220,12 +229,12 @@ def open_source(spec: str, *, live: bool = False, loop: bool = False) -> Source:
     if spec == "sample":
         if not SAMPLE.exists():
             raise UserError(f"the bundled clip is missing; run: python -m detector.data.render_sample {SAMPLE}")
-        return VideoFile(SAMPLE, live=live, loop=loop, name="sample")
+        return VideoFile(SAMPLE, live=live, loop=loop, name="sample", tap=tap)
     if spec.isdigit() or spec.startswith("/dev/"):
         return open_camera(spec)
     if "://" in spec:
         scheme = urlsplit(spec).scheme.lower()
         if scheme == "file":
-            return VideoFile(spec.split("://", 1)[1], live=live, loop=loop)
-        return open_network(spec, live=live, loop=loop)
-    return VideoFile(spec, live=live, loop=loop)
+            return VideoFile(spec.split("://", 1)[1], live=live, loop=loop, tap=tap)
+        return open_network(spec, live=live, loop=loop, tap=tap)
+    return VideoFile(spec, live=live, loop=loop, tap=tap)
