@@ -25,6 +25,14 @@ class Away(Exception):
     """A target cannot be reached now; one line without credentials. It is tried again."""
 
 
+class Later(Exception):
+    """A target shall not be told now, but in `seconds`, or when something new comes; nothing is wrong."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{seconds:.0f} s later")
+        self.seconds = seconds
+
+
 class Refused(Exception):
     """A target will never take this change; one line. It is given up and counted."""
 
@@ -46,6 +54,7 @@ class Target(Protocol):
 
         Raises:
             Away: none was taken now.
+            Later: none shall be taken yet.
             Refused: the first will never be.
         """
         ...
@@ -69,17 +78,19 @@ class Deliverer:
 
     def __init__(
         self, store: Store, target: Target, *, retry_s: float = FIRST_RETRY_S, most_retry_s: float = MOST_RETRY_S,
-        jitter: Callable[[], float] = random.random, utc_clock: Callable[[], float] = time.time,
+        batch: int = BATCH, jitter: Callable[[], float] = random.random,
+        utc_clock: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
             store: whose `targets` hold the target's name.
             target: closed with the deliverer.
             retry_s, most_retry_s: first and longest pause after a failure.
+            batch: changes that the target is handed at once.
             jitter: 0 to 1.
             utc_clock: seconds since 1970.
         """
-        self._store, self.target = store, target
+        self._store, self.target, self._batch = store, target, batch
         self._retry_s, self._most_retry_s, self._jitter, self._utc = retry_s, most_retry_s, jitter, utc_clock
         self._told = self._given_up = 0
         self._error = ""
@@ -119,6 +130,9 @@ class Deliverer:
             self._wake.clear()
             try:
                 went_on = self._tell_some()
+            except Later as later:
+                self._wake.wait(later.seconds)
+                continue
             except (StoreAway, Away) as error:
                 self._say_away(str(error))
                 # A new change does not shorten the pause: the target is no less away for it.
@@ -134,7 +148,7 @@ class Deliverer:
 
     def _tell_some(self) -> bool:
         """Tell a batch; False when nothing was due."""
-        due = self._store.due(self.target.name, BATCH)
+        due = self._store.due(self.target.name, self._batch)
         while due and not self._stop.is_set() and self._utc() - due[0].stored_utc > GIVE_UP_S:
             self._give_up(due.pop(0), "waited for a week")
         if not due or self._stop.is_set():
