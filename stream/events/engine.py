@@ -58,7 +58,7 @@ class RuleEngine:
             source: what is watched, without credentials.
             new_id: makes the id of an event that began at a UTC second (None for files).
         """
-        self.camera, self.rules = camera, rules
+        self.camera, self.rules, self.new_id = camera, rules, new_id
         self._hindrances = Hindrances()
         place = Place(camera, source, rules, self._hindrances, new_id)
         self._watchers = [_watcher(rule, place) for rule in rules.rules if rule.applies_to(camera)]
