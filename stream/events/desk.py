@@ -128,9 +128,9 @@ class Desk:
             if not deliverer.state.error:
                 deliverer.wake()
                 deliverer.drain(min(timeout_s, 3.0))
-        ended = all([deliverer.close() for deliverer in self._deliverers])
+        stuck = [deliverer for deliverer in self._deliverers if not deliverer.close()]
         self.store.close()
-        return written and ended
+        return written and not stuck
 
     # ---- for cameras -------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Desk:
         with self._lock:
             known = self._latest.get(change.event.id)
             if known is not None:
-                change = replace(change, event=with_media(change.event, known.snapshot, known.film))
+                change = replace(change, event=with_media(change.event, known.snapshot, known.film, known.film_lead_s))
             self._latest[change.event.id] = change.event
             self._latest.move_to_end(change.event.id)
             while len(self._latest) > REMEMBERED:
@@ -153,7 +153,7 @@ class Desk:
         """A picture or a film is there."""
         with self._lock:
             before = self._latest.get(made.event.id, made.event)
-            event = with_media(before, made.event.snapshot, made.event.film)
+            event = with_media(before, made.event.snapshot, made.event.film, made.event.film_lead_s)
             kind: Any = "film" if event.end_s is not None else "update"
             self._latest[event.id] = event
             self.log.put([EventChange(kind, event, before)])

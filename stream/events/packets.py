@@ -325,13 +325,16 @@ def picture_of(packets: Sequence[Kept], utc: float) -> np.ndarray | None:
     return None if best is None else best.to_ndarray(format="bgr24")
 
 
-def cut_film(source: str, path: Path, from_s: float, to_s: float) -> None:
+def cut_film(source: str, path: Path, from_s: float, to_s: float) -> float:
     """Cut a part out of a video file without encoding it again; another codec than H.264 or H.265 is encoded.
 
     Args:
         source: the file.
         path: of the new one.
         from_s, to_s: media time, from the file's first picture on; it begins at the key frame before.
+
+    Returns:
+        Media time of its first picture.
 
     Raises:
         FilmError: it cannot be read or written.
@@ -343,8 +346,7 @@ def cut_film(source: str, path: Path, from_s: float, to_s: float) -> None:
             stream: Any = container.streams.video[0]
             first_s = float((stream.start_time or 0) * stream.time_base)
             if stream.codec_context.name not in KEPT_CODECS:
-                _encode_part(container, stream, path, first_s + from_s, first_s + to_s)
-                return
+                return _encode_part(container, stream, path, first_s + from_s, first_s + to_s) - first_s
             if from_s > 0:
                 container.seek(int((first_s + from_s) / stream.time_base), stream=stream)
             writer: FilmWriter | None = None
@@ -353,30 +355,36 @@ def cut_film(source: str, path: Path, from_s: float, to_s: float) -> None:
                     continue
                 if float(packet.dts * packet.time_base) > first_s + to_s:
                     break
-                writer = writer or FilmWriter(path, template_of(stream, packet))
                 pts = packet.dts if packet.pts is None else packet.pts
+                if writer is None:
+                    writer = FilmWriter(path, template_of(stream, packet))
+                    begun_s = float(pts * packet.time_base) - first_s
                 writer.write(Kept(0, bytes(packet), pts, packet.dts, packet.time_base, packet.is_keyframe, 0.0, b""))
             if writer is None:
                 raise FilmError(f"{path.name}: no picture between {from_s:.1f} and {to_s:.1f} s")
             writer.close()
+            return begun_s
     except (OSError, av.FFmpegError) as error:
         raise FilmError(f"{path.name}: {error.strerror}") from None
 
 
-def _encode_part(container: Any, stream: Any, path: Path, from_s: float, to_s: float) -> None:
+def _encode_part(container: Any, stream: Any, path: Path, from_s: float, to_s: float) -> float:
     from stream.mp4 import Mp4Writer
 
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = Mp4Writer(path, float(stream.average_rate or 25), crf=26)
+    begun_s: float | None = None
     try:
         # Files without an index cannot be sought in; they are short enough to be read through.
         for frame in container.decode(stream):
             if frame.time is not None and frame.time > to_s:
                 break
             if frame.time is not None and frame.time >= from_s:
+                begun_s = frame.time if begun_s is None else begun_s
                 writer.write(frame.to_ndarray(format="bgr24"), frame.time)
     finally:
         writer.close()
+    return from_s if begun_s is None else begun_s
 
 
 def picture_in(source: str, time_s: float) -> np.ndarray | None:

@@ -55,6 +55,7 @@ class _Film:
     until_utc: float
     writer: FilmWriter | None = None
     last: int = -1
+    first_utc: float = 0.0
     done: bool = False
     failed: bool = False
 
@@ -97,9 +98,9 @@ class _Recorder:
             self._on_media(EventChange("update", with_media(event, snapshot=name), event))
         return None
 
-    def _made(self, event: Event, name: str) -> None:
+    def _made(self, event: Event, name: str, lead_s: float) -> None:
         self._films += 1
-        self._on_media(EventChange("film", with_media(event, film=name), event))
+        self._on_media(EventChange("film", with_media(event, film=name, film_lead_s=lead_s), event))
 
     def _fail(self, event: Event, error: str) -> None:
         self._failed += 1
@@ -241,7 +242,7 @@ class CameraRecorder(_Recorder):
         film = self._films_open.get(event.id)
         if film is None:
             return
-        film.event = with_media(event, film.event.snapshot, film.event.film)
+        film.event = event
         end = event.end_utc if event.end_utc is not None else self._utc()
         film.until_utc = min(film.until_utc, max(end, event.told_utc or end) + self._config.after)
 
@@ -269,6 +270,7 @@ class CameraRecorder(_Recorder):
                 film.done = True  # the camera was connected again with another stream
                 return
             film.writer.write(kept)
+            film.first_utc = film.first_utc or kept.utc
             film.last = kept.number
 
     def _close(self, film: _Film) -> None:
@@ -283,7 +285,8 @@ class CameraRecorder(_Recorder):
         if film.failed:
             film.writer.path.unlink(missing_ok=True)
             return None
-        return self._made(film.event, self._shelf.name(film.event, ".mp4"))
+        lead_s = (film.event.start_utc or film.first_utc) - film.first_utc
+        return self._made(film.event, self._shelf.name(film.event, ".mp4"), lead_s)
 
 
 class FileRecorder(_Recorder):
@@ -339,8 +342,9 @@ class FileRecorder(_Recorder):
         end_s = max(event.end_s or event.told_s, event.told_s)
         until_s = min(end_s + self._config.after, event.start_s + self._config.longest)
         self._make_room()
-        cut_film(self._source, self._shelf.path(name), max(event.start_s - self._config.before, 0.0), until_s)
-        self._made(event, name)
+        from_s = max(event.start_s - self._config.before, 0.0)
+        first_s = cut_film(self._source, self._shelf.path(name), from_s, until_s)
+        self._made(event, name, event.start_s - first_s)
 
 
 class _Watched:

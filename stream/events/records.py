@@ -110,6 +110,7 @@ class Event:
         why: which values crossed which limits when, oldest first.
         ended_because: "" while it goes on.
         snapshot, film: paths below the recorder's folder; "" where there is none (yet).
+        film_lead_s: how long before `start_s` the film begins.
     """
 
     id: str
@@ -142,6 +143,7 @@ class Event:
     ended_because: str = ""
     snapshot: str = ""
     film: str = ""
+    film_lead_s: float = 0.0
 
     @property
     def seconds(self) -> float | None:
@@ -225,6 +227,7 @@ def describe(event: Event) -> str:
     return ", ".join(parts)
 
 
-def with_media(event: Event, snapshot: str = "", film: str = "") -> Event:
-    """The event with paths of its pictures."""
-    return replace(event, snapshot=snapshot or event.snapshot, film=film or event.film)
+def with_media(event: Event, snapshot: str = "", film: str = "", film_lead_s: float = 0.0) -> Event:
+    """The event with paths of its pictures, and by how much its film begins before it."""
+    lead_s = round(film_lead_s, 3) if film else event.film_lead_s
+    return replace(event, snapshot=snapshot or event.snapshot, film=film or event.film, film_lead_s=lead_s)

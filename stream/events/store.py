@@ -45,7 +45,7 @@ class Wanted:
     Attributes:
         since_utc, until_utc: of their beginning; a recording's events count by when they were stored.
         cameras, rules, kinds, actions: any of these; empty for all.
-        marked: `right` or `wrong`; "" for all.
+        marked: `right` or `wrong`, with or without what it was; "" for all.
         most: the newest so many; 0 for all.
     """
 
@@ -103,9 +103,11 @@ class Store:
         t, w = tables().events, wanted or Wanted()
         query = sqlalchemy().select(t.c.body).order_by(t.c.moment.desc(), t.c.id.desc())
         for column, values in ((t.c.camera, w.cameras), (t.c.rule, w.rules), (t.c.kind, w.kinds),
-                               (t.c.action, w.actions), (t.c.mark, (w.marked,) if w.marked else ())):
+                               (t.c.action, w.actions)):
             if values:
                 query = query.where(column.in_(values))
+        if w.marked:
+            query = query.where(t.c.mark.startswith(w.marked, autoescape=True))
         if w.since_utc is not None:
             query = query.where(t.c.moment >= w.since_utc)
         if w.until_utc is not None:
@@ -116,10 +118,21 @@ class Store:
             return [event_from_json(json.loads(row[0])) for row in reversed(connection.execute(query).all())]
 
     def mark(self, event_id: str, mark: str) -> bool:
-        """Note that a person found an event `right` or `wrong` ("" takes it back); False where there is none."""
+        """Note that a person found an event `right`, `wrong` or `wrong:ACTION`, which it was; "" takes it back.
+
+        Returns:
+            False where there is no such event.
+        """
         t = tables().events
         with self._transaction() as connection:
             return connection.execute(t.update().where(t.c.id == event_id).values(mark=mark)).rowcount > 0
+
+    def marks(self) -> dict[str, str]:
+        """What persons said of events, by id."""
+        t = tables().events
+        with self._transaction(reading=True) as connection:
+            rows = connection.execute(sqlalchemy().select(t.c.id, t.c.mark).where(t.c.mark != "")).all()
+        return {row[0]: row[1] for row in rows}
 
     def close_open(self, because: str = "process ended") -> int:
         """End the events that an earlier run of this writer left open; gives how many.

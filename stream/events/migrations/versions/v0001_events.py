@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("zone", sa.String(64), nullable=False),
         sa.Column("moment", sa.Float, nullable=False),
         sa.Column("ended", sa.Boolean, nullable=False),
-        sa.Column("mark", sa.String(16), nullable=False),
+        sa.Column("mark", sa.String(160), nullable=False),
         sa.Column("writer", sa.String(64), nullable=False),
         sa.Column("body", sa.Text, nullable=False),
     )
