@@ -11,15 +11,18 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from detector.errors import UserError, run_command
 from stream.overlay import draw_update
 from stream.pipeline import Options, Pipeline
 from stream.results import Update, thresholds_for
 from stream.session import Session, open_session
-from stream.sources import Source, VideoFile, open_source
+from stream.sources import Source, Tap, VideoFile, open_source
 from stream.stats import Stats
+
+if TYPE_CHECKING:
+    from stream.events.watched import WatchedEvents
 
 log = logging.getLogger(__name__)
 OUT = Path("out")
@@ -64,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame; - is standard output")
     out.add_argument("--ava-csv", metavar="FILE", help="all scores in the format of AVA's evaluation")
     out.add_argument("--all-scores", action="store_true", help="every class in the JSON lines")
+    out.add_argument("--events", metavar="RULES", help="keep, film and tell events (python -m stream.events)")
     out.add_argument("-h", "--help", action="help", help="show this and exit")
     return cli
 
@@ -93,7 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     with contextlib.ExitStack() as stack:
         window_wanted = args.display != "none" and _display()
-        source = _open(args, window_wanted)
+        events = _events(args, stack)
+        source = _open(args, window_wanted, events.tap if events else None)
         stack.callback(source.close)
         _default_outputs(args, source, window_wanted)
         for path in (args.output, args.jsonl, args.ava_csv):
@@ -105,11 +110,28 @@ def main(argv: list[str] | None = None) -> int:
         stack.callback(_close_session, session)
         for line in session.notices:
             say(line)
-        _watch(args, options, source, session, window_wanted)
+        _watch(args, options, source, session, window_wanted, events)
     return 0
 
 
-def _watch(args: argparse.Namespace, options: Options, source: Source, session: Session, window_wanted: bool) -> None:
+def _events(args: argparse.Namespace, stack: contextlib.ExitStack) -> WatchedEvents | None:
+    """What watches for events, where a file of rules was given."""
+    if args.events is None:
+        return None
+    from stream.events.needs import check_packages
+
+    check_packages()
+    from stream.events.watched import WatchedEvents
+
+    events = WatchedEvents(args.events, args.source, args.live, say)
+    stack.callback(events.close)
+    return events
+
+
+def _watch(
+    args: argparse.Namespace, options: Options, source: Source, session: Session, window_wanted: bool,
+    events: WatchedEvents | None = None,
+) -> None:
     """Iterate the pipeline; every file is closed, whatever happens."""
     from stream.mp4 import Mp4Writer
     from stream.sinks import AvaCsv, JsonLines
@@ -132,15 +154,19 @@ def _watch(args: argparse.Namespace, options: Options, source: Source, session: 
         if isinstance(source, VideoFile):
             # A file can wait for its engine; a camera shows pictures meanwhile.
             session.prepare(source.size_hw).result()
+        progress = stack.enter_context(_progress(source, args))
+        if events is not None:
+            source, options = events.begin(source, session.model.labels), events.often_enough(options, source)
         pipeline = stack.enter_context(Pipeline(
             source, session, options if video or window else Options(options.every_s, pictures=False)
         ))
-        progress = stack.enter_context(_progress(source, args))
         say(f"watching {source.name}; {'q in the window or ' if window else ''}Ctrl-C ends")
         for update in pipeline:
             for result in update.results:
                 for text in texts:
                     text.write(result)
+            if events is not None:
+                events.take(update.results)
             if update.frame is not None:
                 image = draw_update(update, limits)
                 if video is not None:
@@ -172,12 +198,12 @@ def _progress(source: Source, args: argparse.Namespace):
         yield lambda update: bar.update(max(min(_moment_s(update), bar.total) - bar.n, 0))
 
 
-def _open(args: argparse.Namespace, window: bool) -> Source:
+def _open(args: argparse.Namespace, window: bool, tap: Tap | None = None) -> Source:
     """The source that was named; without a name the first camera, and without a camera the bundled clip."""
     if args.source is not None:
-        return open_source(args.source, live=args.live, loop=args.loop)
+        return open_source(args.source, live=args.live, loop=args.loop, tap=tap)
     try:
-        return open_source("0")
+        return open_source("0", tap=tap)
     except UserError as error:
         say(f"no camera ({str(error).split(': ', 1)[-1].split(';')[0]}); playing the bundled clip instead")
     # In a window the clip plays like a camera until it is closed; without one it is worked through once.
@@ -186,7 +212,7 @@ def _open(args: argparse.Namespace, window: bool) -> Source:
 
 def _default_outputs(args: argparse.Namespace, source: Source, window: bool) -> None:
     """Without a window and without any output named, write to ./out/ and say so."""
-    if window or args.output or args.jsonl or args.ava_csv:
+    if window or args.output or args.jsonl or args.ava_csv or args.events:
         return
     stem = Path(source.name.rstrip("/").rsplit("/", 1)[-1]).stem if isinstance(source, VideoFile) else "camera"
     args.output, args.jsonl = str(OUT / f"{stem}.mp4"), str(OUT / f"{stem}.jsonl")

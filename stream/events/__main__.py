@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from detector.errors import UserError, nearest_names, run_command
+from stream.events.needs import check_packages
 
 EPILOG = """\
 python -m stream.events example falls > rules.yaml
@@ -82,20 +83,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.command == "example":
         return _example(args.name)
-    _check_packages()
+    check_packages()
     return {
         "list": _list, "show": _show, "export": _export, "mark": _mark, "check": _check, "replay": _replay,
     }[args.command](args)
-
-
-def _check_packages() -> None:
-    try:
-        import pydantic  # noqa: F401
-        import yaml  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"events: {error.name} is not installed, expected it; run: pip install 'slowfast-live[events]'"
-        ) from None
 
 
 def _example(name: str) -> int:

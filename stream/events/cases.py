@@ -34,7 +34,7 @@ class Scene:
         return None if self.seen.utc is None else self.seen.utc - (self.seen.time_s - time_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
     """What the rules of a camera share.
 

@@ -60,12 +60,21 @@ class RuleEngine:
         """
         self.camera, self.rules, self.new_id = camera, rules, new_id
         self._hindrances = Hindrances()
-        place = Place(camera, source, rules, self._hindrances, new_id)
+        self._place = place = Place(camera, source, rules, self._hindrances, new_id)
         self._watchers = [_watcher(rule, place) for rule in rules.rules if rule.applies_to(camera)]
         self._persons = Persons(rules.reach_s)
         self._last: Observation | None = None
         self._active: dict[str, Event] = {}
         self.people = 0
+
+    @property
+    def source(self) -> str:
+        """What is watched, without credentials; told with each event."""
+        return self._place.source
+
+    @source.setter
+    def source(self, name: str) -> None:
+        self._place.source = name
 
     def step(self, seen: Observation) -> list[EventChange]:
         """Take the next observation; gives what changed, in order.

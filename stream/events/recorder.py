@@ -214,7 +214,7 @@ class CameraRecorder(_Recorder):
             for film in list(self._films_open.values()):
                 self._guarded(self._go_on, film.event)
             if self.ring.closed and not self._jobs:
-                for film in self._films_open.values():
+                for film in list(self._films_open.values()):
                     film.done = True
                     self._guarded(self._go_on, film.event)
                 return

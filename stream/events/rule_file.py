@@ -80,7 +80,8 @@ def _value(node: Any, path: Where, lines: Lines) -> Any:
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node, lines, path)
+            # YAML 1.1 reads the key `on` as true.
+            key = key_node.value if key_node.tag.endswith(":bool") else _scalar(key_node, lines, path)
             lines.of[(*path, key)] = key_node.start_mark.line + 1
             if key in mapping:
                 raise lines.error((*path, key), "is there twice, expected once")
@@ -137,7 +138,9 @@ def build(model: type[M], values: Any, lines: Lines) -> M:
     try:
         return model.model_validate({} if values is None else values)
     except ValidationError as error:
-        raise _told(model, error.errors()[0], lines) from None
+        # A key that is wrong says more than that the right one is missing.
+        mistakes = sorted(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
+        raise _told(model, mistakes[0], lines) from None
 
 
 def _told(model: type[BaseModel], mistake: Any, lines: Lines) -> UserError:
@@ -203,6 +206,9 @@ def _known_keys(model: type[BaseModel], loc: tuple[Any, ...], tags: list[str]) -
         here = _inner(here, part)
         if here is None:
             return []
+    for member in get_args(here):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            here = member
     if isinstance(here, type) and issubclass(here, BaseModel):
         return [field.alias or name for name, field in here.model_fields.items()]
     return []
