@@ -55,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--answers", metavar="JSONL", help="keep the network's answers for later replays in a second")
     replay.add_argument("--every", type=float, default=0.25, metavar="S", help="seconds between answers (0.25)")
     replay.add_argument("--model", default="auto", metavar="M", help="action model: a name or a weights file")
+    measure = commands.add_parser("measure", help="how often rules are right on labelled video")
+    measure.add_argument("--media", type=Path, required=True, help="folder with actions/, ordinary/, vtest.avi")
+    measure.add_argument("--answers", type=Path, default=Path("out/answers"), metavar="FOLDER",
+                         help="keeps the network's answers for the next run (out/answers)")
     return cli
 
 
@@ -86,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     check_packages()
     return {
         "list": _list, "show": _show, "export": _export, "mark": _mark, "check": _check, "replay": _replay,
+        "measure": _measure,
     }[args.command](args)
 
 
@@ -223,6 +228,15 @@ def _replay(args: argparse.Namespace) -> int:
     for path in (args.jsonl, args.overlay, args.plot, args.answers):
         if path and path != "-":
             print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from stream.events.measure import measure, table
+
+    rows = measure(args.media, args.answers, lambda line: print(line, file=sys.stderr, flush=True))
+    for line in table(rows):
+        print(line)
     return 0
 
 
