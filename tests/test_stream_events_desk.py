@@ -190,6 +190,26 @@ def test_a_disk_that_is_full_for_the_database_too_costs_no_event(tmp_path):
     assert len(Store(f"{tmp_path}/e.db").events()) == 60
 
 
+def test_events_that_the_store_never_took_come_back_with_the_next_start(tmp_path, monkeypatch):
+    from stream.events.schema import StoreAway
+
+    text = f"store: {{url: '{tmp_path}/e.db'}}\nfilms: {{films: false, snapshots: false}}\n"
+    desk = Desk(config_of(text), folder=tmp_path / "films")
+    camera = desk.camera("door")
+
+    def away(written) -> None:
+        raise StoreAway("store e.db: disk I/O error")
+
+    monkeypatch.setattr(desk.store, "write", away)
+    a_fall(camera, 1)
+    assert desk.close(1.0)
+    assert Store(f"{tmp_path}/e.db").events() == []
+    again = Desk(config_of(text), folder=tmp_path / "films")
+    (event,) = again.store.events()
+    assert (event.seconds, event.ended_because) == (2.0, "over")
+    assert again.close()
+
+
 def test_rules_of_a_camera_may_be_its_own(tmp_path):
     desk = Desk(config_of(f"store: {{url: '{tmp_path}/e.db'}}\nfilms: {{films: false, snapshots: false}}\n"))
     own = rule_set("- {name: here, kind: stay, for: 1}\n")

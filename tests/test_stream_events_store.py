@@ -19,7 +19,7 @@ from events_postgres import a_postgres
 
 from detector.errors import UserError
 from stream.events import schema
-from stream.events.event_log import EventLog
+from stream.events.event_log import EventLog, keep_aside, take_aside
 from stream.events.outbox import Away, Deliverer, Refused
 from stream.events.records import EventChange
 from stream.events.schema import StoreAway
@@ -218,7 +218,7 @@ def test_the_log_keeps_events_while_the_store_is_away(tmp_path):
     assert [event.id for event in store.events()] == sorted(f"e{n}" for n in range(20))
     assert log.state.written == 20
     assert log.state.error == ""
-    assert log.close()
+    assert log.close() == []
     store.close()
 
 
@@ -241,7 +241,7 @@ def test_the_log_is_bounded_and_says_what_it_dropped(tmp_path):
     assert state.dropped_updates >= 40
     assert state.lost == 13 - 10
     gate.set()
-    assert log.close()
+    assert log.close() == []
     assert {f"e{n}" for n in range(4, 14)} <= {event.id for event in store.events()}
     store.close()
 
@@ -249,8 +249,70 @@ def test_the_log_is_bounded_and_says_what_it_dropped(tmp_path):
 def test_closing_the_log_while_the_store_is_away_ends_and_says_so(tmp_path):
     log = EventLog(Flaky(None, away=10**9), retry_s=60)
     log.put([start()])
-    assert not log.close(5)
+    assert log.close(5) == [start()]
     assert "disk is full" in log.state.error
+
+
+def test_what_could_not_be_written_is_kept_aside_and_written_once(tmp_path):
+    path = tmp_path / "unwritten.jsonl"
+    changes = [start(1), end(start(1)), start(2)]
+    assert keep_aside(path, changes)
+    store = Store(str(tmp_path / "e.db"), targets=("a",))
+    lines = path.read_text()
+    assert take_aside(path, store) == 3
+    assert not path.exists()
+    assert [d.change for d in store.due("a")] == changes
+    # A process that died between writing and deleting does it again, without effect.
+    path.write_text(lines)
+    take_aside(path, store)
+    assert len(store.due("a")) == 3
+    assert take_aside(path, store) == 0
+    assert not keep_aside(Path("/proc/no/where"), changes)
+    store.close()
+
+
+def test_what_can_never_be_written_is_counted_and_holds_up_nothing(tmp_path):
+    store = Store(str(tmp_path / "e.db"))
+    log = EventLog(store)
+    log.put([start(1), start(2, action=object()), start(3)])
+    assert log.flush()
+    assert log.close() == []
+    assert [event.id for event in store.events()] == ["e1", "e3"]
+    assert (log.state.written, log.state.lost) == (2, 1)
+    store.close()
+
+
+def test_two_processes_on_one_database_tell_their_own(tmp_path):
+    one, two = (Store(str(tmp_path / "e.db"), targets=("a",), writer=name) for name in ("one", "two"))
+    one.write([Written(start(1))])
+    two.write([Written(start(2))])
+    assert [d.change.event.id for d in one.due("a")] == ["e1"]
+    assert [d.change.event.id for d in two.due("a")] == ["e2"]
+    assert one.backlog() == two.backlog() == {"a": (1, 0)}
+    assert two.close_open() == 1
+    assert one.event("e1").end_s is None
+    assert len(one.events()) == 2
+    one.close()
+    two.close()
+
+
+def test_a_target_that_fails_in_a_way_nobody_thought_of_is_tried_again(tmp_path):
+    store = Store(str(tmp_path / "e.db"), targets=("a",))
+    store.write([Written(start(1))])
+
+    class Odd(Receiver):
+        def send(self, due) -> int:
+            if self.away:
+                self.away -= 1
+                raise ZeroDivisionError("odd")
+            return super().send(due)
+
+    receiver = Odd(away=2)
+    deliverer = Deliverer(store, receiver, retry_s=0.001)
+    assert deliverer.drain()
+    assert receiver.got == [("e1", "start")]
+    assert deliverer.close()
+    store.close()
 
 
 class Receiver:
@@ -350,7 +412,7 @@ def test_postgresql_may_go_away_and_come_back(postgres, tmp_path):
     postgres.start()
     assert log.flush(30)
     assert deliverer.drain(30)
-    assert log.close()
+    assert log.close() == []
     assert deliverer.close()
     assert [i for i, _ in receiver.got] == ["e1", "e2", "e3"]
     store.close()

@@ -25,7 +25,7 @@ from detector.labels import LabelMap
 from stream.events.config import EventsFile
 from stream.events.discovery import slug
 from stream.events.engine import RuleEngine
-from stream.events.event_log import EventLog
+from stream.events.event_log import EventLog, keep_aside, take_aside
 from stream.events.mqtt import Announced, Command, MqttTarget
 from stream.events.outbox import Deliverer
 from stream.events.recorder import CameraRecorder, FileRecorder, shelf_of
@@ -79,7 +79,12 @@ class Desk:
         self.store = Store(
             config.store.url.get_secret_value(), targets=names, writer=writer, utc_clock=utc_clock
         )
-        self.store.close_open()
+        self._aside = self.shelf.folder.parent / f"unwritten{f'-{slug(writer)}' if writer else ''}.jsonl"
+        try:
+            take_aside(self._aside, self.store)
+            self.store.close_open()
+        except StoreAway as error:
+            log.warning("%s", error)
         self._deliverers = [Deliverer(self.store, t, batch=TELL_BATCH, utc_clock=utc_clock) for t in told]
         if config.mqtt is not None:
             self._mqtt = MqttTarget(config.mqtt, on_command=self._command, picture_of=self._jpeg)
@@ -123,14 +128,15 @@ class Desk:
         """End events that go on, finish films, write, tell what can be told at once; True if nothing is left behind."""
         for camera in list(self._cameras.values()):
             camera.close()
-        written = self.log.close(timeout_s)
+        unwritten = self.log.close(timeout_s)
+        kept = not unwritten or keep_aside(self._aside, unwritten)
         for deliverer in self._deliverers:
             if not deliverer.state.error:
                 deliverer.wake()
                 deliverer.drain(min(timeout_s, 3.0))
         stuck = [deliverer for deliverer in self._deliverers if not deliverer.close()]
         self.store.close()
-        return written and not stuck
+        return kept and not stuck
 
     # ---- for cameras -------------------------------------------------------------------------------------------
 
@@ -272,6 +278,10 @@ class CameraDesk:
                 self.engine.new_id(now), self.name, "snapshot", "snapshot", self._last.time_s, self._last.time_s,
                 start_utc=now, told_utc=now, end_s=self._last.time_s, end_utc=now, peak_utc=now,
             ))
+
+    def set_online(self, online: bool) -> None:
+        """Say over MQTT whether the camera gives pictures."""
+        self._desk.say(self.name, {"available": "online" if online else "offline"})
 
     def counted(self, labels: LabelMap) -> list[str]:
         """Actions of interest, whose people are counted: those that rules name."""

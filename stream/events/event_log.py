@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from stream.events.records import EventChange
+from stream.events.records import EventChange, event_from_json, event_to_json
 from stream.events.schema import StoreAway
 from stream.events.store import Store, Written
 
@@ -36,6 +40,47 @@ class LogState:
     dropped_updates: int = 0
     lost: int = 0
     error: str = ""
+
+
+def keep_aside(path: Path, changes: Sequence[EventChange]) -> bool:
+    """Keep changes in a file until the store is back; False where that cannot be written either."""
+    lines = [
+        json.dumps({
+            "kind": c.kind, "event": event_to_json(c.event), "before": c.before and event_to_json(c.before),
+        }, ensure_ascii=False) + "\n" for c in changes
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        log.error("%d changes of events are lost: %s (%s)", len(changes), path, error.strerror)
+        return False
+    return True
+
+
+def take_aside(path: Path, store: Store) -> int:
+    """Write into the store what an earlier run kept aside; gives how many changes.
+
+    Raises:
+        StoreAway: the store does not take them; they stay where they are.
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        log.error("%s cannot be read: %s", path, error)
+        return 0
+    store.write([
+        Written(EventChange(
+            line["kind"], event_from_json(line["event"]), line["before"] and event_from_json(line["before"])
+        ), key=hashlib.sha256(json.dumps(line, sort_keys=True).encode()).hexdigest()[:32]) for line in lines
+    ])
+    path.unlink(missing_ok=True)
+    return len(lines)
 
 
 class EventLog:
@@ -81,14 +126,18 @@ class EventLog:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, timeout_s)
 
-    def close(self, timeout_s: float = 10.0) -> bool:
-        """Write what waits and end; False if something could not be written in time."""
+    def close(self, timeout_s: float = 10.0) -> list[EventChange]:
+        """Write what waits and end.
+
+        Returns:
+            What could not be written in time; see `keep_aside`.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
         with self._changed:
-            return not self._waiting
+            return [written.change for written in self._waiting]
 
     def _make_room(self) -> None:
         kept = deque(w for w in self._waiting if w.change.kind != "update")
@@ -113,9 +162,27 @@ class EventLog:
                     return
                 pause_s = min(pause_s * 2, MOST_RETRY_S)
                 continue
+            except Exception:
+                self._write_singly(batch)
+                continue
             pause_s = self._retry_s
             self._done(batch)
             self._on_written()
+
+    def _write_singly(self, batch: list[Written]) -> None:
+        """Something in a batch cannot be written at all: it alone is left out, and counted."""
+        for written in batch:
+            try:
+                self._store.write([written])
+            except StoreAway:
+                return
+            except Exception as error:
+                log.error("event %s cannot be kept: %s", written.change.event.id, error)
+                with self._changed:
+                    self._lost += 1
+                    self._written -= 1
+            self._done([written])
+        self._on_written()
 
     def _done(self, batch: list[Written]) -> None:
         with self._changed:

@@ -139,6 +139,13 @@ class Deliverer:
                 self._stop.wait(pause_s * (1 - 0.25 * self._jitter()))
                 pause_s = min(pause_s * 2, self._most_retry_s)
                 continue
+            except Exception as error:
+                # Not foreseen by the target; what it holds up is kept, and tried again like everything else.
+                self._say_away(f"{self.target.name}: {type(error).__name__}")
+                log.debug("%s failed", self.target.name, exc_info=True)
+                self._stop.wait(pause_s)
+                pause_s = min(pause_s * 2, self._most_retry_s)
+                continue
             pause_s = self._retry_s
             if not went_on:
                 with self._lock:

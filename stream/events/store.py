@@ -74,14 +74,14 @@ class Store:
         Args:
             url: see `schema.connect`.
             targets: names of whoever must be told of each change written.
-            writer: name of this process among several on one database.
+            writer: name of this process among several on one database; each tells its own events.
             utc_clock: seconds since 1970.
 
         Raises:
             UserError: it cannot be opened.
         """
         self._engine = connect(url)
-        self._targets, self._writer, self._utc = tuple(targets), writer, utc_clock
+        self._targets, self._writer, self._utc = tuple(targets), writer[:80], utc_clock
         self.name = shown(self._engine.url)
 
     def write(self, written: Sequence[Written]) -> None:
@@ -155,11 +155,11 @@ class Store:
     # ---- outbox ------------------------------------------------------------------------------------------------
 
     def due(self, target: str, most: int = 50) -> list[Due]:
-        """What a target has not got, oldest first."""
+        """What a target has not got of this writer's, oldest first."""
         o, c = tables().outbox, tables().changes
         query = (
             sqlalchemy().select(o.c.id, c.c.id, o.c.attempts, c.c.stored, c.c.kind, c.c.body)
-            .join(c, c.c.id == o.c.change_id).where(o.c.target == target, o.c.dead.is_(False))
+            .join(c, c.c.id == o.c.change_id).where(o.c.target == self._row_target(target), o.c.dead.is_(False))
             .order_by(o.c.id).limit(most)
         )
         with self._transaction(reading=True) as connection:
@@ -188,7 +188,10 @@ class Store:
         query = sa.select(o.c.target, o.c.dead, sa.func.count()).group_by(o.c.target, o.c.dead)
         counts: dict[str, tuple[int, int]] = dict.fromkeys(self._targets, (0, 0))
         with self._transaction(reading=True) as connection:
-            for target, dead, count in connection.execute(query):
+            for row_target, dead, count in connection.execute(query):
+                target = row_target.removeprefix(self._row_target(""))
+                if row_target != self._row_target(target):
+                    continue
                 waiting, lost = counts.get(target, (0, 0))
                 counts[target] = (waiting, lost + count) if dead else (waiting + count, lost)
         return counts
@@ -209,6 +212,9 @@ class Store:
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
+    def _row_target(self, target: str) -> str:
+        return f"{self._writer}: {target}" if self._writer else target
+
     def _write(self, connection: Any, written: Written) -> None:
         sa, e, c, o = sqlalchemy(), tables().events, tables().changes, tables().outbox
         change, event = written.change, written.change.event
@@ -228,7 +234,9 @@ class Store:
             key=written.key, event_id=event.id, kind=change.kind, stored=now, body=told
         )).inserted_primary_key
         for target in self._targets:
-            connection.execute(o.insert().values(target=target, change_id=change_id, attempts=0, dead=False, error=""))
+            connection.execute(o.insert().values(
+                target=self._row_target(target), change_id=change_id, attempts=0, dead=False, error=""
+            ))
 
     @contextmanager
     def _transaction(self, reading: bool = False) -> Iterator[Any]:

@@ -37,7 +37,7 @@ class WatchedEvents:
         """
         self._config, self._lines = load_events_file(path)
         self._say, self._count = say, 0
-        self._desk = Desk(self._config)
+        self._desk = Desk(self._config, writer=camera_name(spec))
         film = _film_of(spec)
         try:
             self._camera = self._desk.camera(

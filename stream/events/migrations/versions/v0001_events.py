@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("moment", sa.Float, nullable=False),
         sa.Column("ended", sa.Boolean, nullable=False),
         sa.Column("mark", sa.String(160), nullable=False),
-        sa.Column("writer", sa.String(64), nullable=False),
+        sa.Column("writer", sa.String(80), nullable=False),
         sa.Column("body", sa.Text, nullable=False),
     )
     op.create_index("events_moment", "events", ["moment"])
@@ -44,7 +44,7 @@ def upgrade() -> None:
     op.create_table(
         "outbox",
         sa.Column("id", number, primary_key=True, autoincrement=True),
-        sa.Column("target", sa.String(64), nullable=False),
+        sa.Column("target", sa.String(160), nullable=False),
         sa.Column("change_id", number, sa.ForeignKey("changes.id"), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("dead", sa.Boolean, nullable=False),
