@@ -352,3 +352,35 @@ def test_timestamps_that_go_back_do_not_break_a_film(tmp_path):
         writer.write(Kept(n, one.data, dts, dts, one.base, one.key, one.utc, one.template))
     writer.close()
     assert len(numbers_in(tmp_path / "o.mp4")) >= 29
+
+
+def test_a_film_of_a_network_camera_is_made_of_what_it_sent(tmp_path):
+    """A real RTSP conversation: what arrives is kept, remuxed and playable; the snapshot shows the peak."""
+    from stream_rtsp import RtspCamera
+
+    from stream.cameras import open_network
+
+    changes: list[EventChange] = []
+    shelf = a_shelf(tmp_path / "films")
+    recorder = CameraRecorder(FilmConfig(before=5, after=0.2), shelf, changes.append)
+    with RtspCamera(pictures=55, silent=True) as server:
+        camera = open_network(server.url, tap=recorder.tap)
+        for n, frame in enumerate(camera):
+            if n == 20:
+                peak, shown = time.time(), number_of(frame.image)
+            if n == 40:
+                end = time.time()
+                event = an_event(start_utc=peak, told_utc=end, peak_utc=peak, end_s=2.0, end_utc=end)
+                recorder.take(EventChange("start", event))
+                recorder.take(EventChange("end", event))
+            if n == 52:
+                break
+        camera.close()
+    assert recorder.close()
+    film = next(c.event.film for c in changes if c.kind == "film")
+    numbers = numbers_in(shelf.path(film))
+    assert len(numbers) >= 40
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    # Time stamps of arrival tell pictures apart to a few frames on a busy machine.
+    snapshot = number_of(cv2.imread(str(shelf.path(changes[0].event.snapshot))))
+    assert abs(snapshot - shown) <= 8
