@@ -171,9 +171,7 @@ def test_a_disk_that_is_full_for_the_database_too_costs_no_event(tmp_path):
     """SQLite's own limit stands in for a full disk: it says the same."""
     desk = Desk(config_of(f"store: {{url: '{tmp_path}/e.db'}}\nfilms: {{films: false, snapshots: false}}\n"))
     camera = desk.camera("door")
-    a_fall(camera, 0)
-    assert desk.log.flush()
-    full = {"yes": True}
+    full = {"yes": False}
     import sqlalchemy as sa
 
     @sa.event.listens_for(desk.store._engine, "begin")
@@ -181,6 +179,9 @@ def test_a_disk_that_is_full_for_the_database_too_costs_no_event(tmp_path):
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar() if full["yes"] else 1_000_000
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
+    a_fall(camera, 0)
+    assert desk.log.flush()
+    full["yes"] = True
     for number in range(1, 60):
         a_fall(camera, number)
     assert wait_for(lambda: "full" in desk.log.state.error), desk.log.state

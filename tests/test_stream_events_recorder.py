@@ -20,8 +20,11 @@ from events_fakes import an_event
 
 from detector.types import Frame
 from stream.events.config import FilmConfig
-from stream.events.packets import FilmError, FilmWriter, FrameEncoder, Kept, PacketRing, cut_film, picture_of
-from stream.events.recorder import CameraRecorder, FileRecorder, with_box
+from stream.events.file_recorder import FileRecorder
+from stream.events.films import FilmError, FilmWriter, cut_film, picture_of
+from stream.events.packets import FrameEncoder, Kept, PacketRing
+from stream.events.recorder import CameraRecorder
+from stream.events.recording import with_box
 from stream.events.records import EventChange
 from stream.events.shelf import Shelf
 
@@ -278,7 +281,8 @@ def test_a_film_plays_after_kill_9_up_to_two_seconds(tmp_path):
 import sys, time
 from pathlib import Path
 import av
-from stream.events.packets import FilmWriter, PacketRing
+from stream.events.films import FilmWriter
+from stream.events.packets import PacketRing
 ring = PacketRing(10**9, 1e9, time.time)
 source = av.open(sys.argv[1]); stream = source.streams.video[0]
 writer, last = None, -1

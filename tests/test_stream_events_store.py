@@ -271,6 +271,21 @@ def test_what_could_not_be_written_is_kept_aside_and_written_once(tmp_path):
     store.close()
 
 
+def test_a_listener_that_fails_does_not_stop_the_log(tmp_path):
+    store = Store(str(tmp_path / "e.db"))
+
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    log = EventLog(store, on_written=fails)
+    for n in range(3):
+        log.put([start(n)])
+        assert log.flush()
+    assert log.close() == []
+    assert len(store.events()) == 3
+    store.close()
+
+
 def test_what_can_never_be_written_is_counted_and_holds_up_nothing(tmp_path):
     store = Store(str(tmp_path / "e.db"))
     log = EventLog(store)

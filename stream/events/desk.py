@@ -26,9 +26,11 @@ from stream.events.config import EventsFile
 from stream.events.discovery import slug
 from stream.events.engine import RuleEngine
 from stream.events.event_log import EventLog, keep_aside, take_aside
+from stream.events.file_recorder import FileRecorder
 from stream.events.mqtt import Announced, Command, MqttTarget
 from stream.events.outbox import Deliverer
-from stream.events.recorder import CameraRecorder, FileRecorder, shelf_of
+from stream.events.recorder import CameraRecorder
+from stream.events.recording import shelf_of
 from stream.events.records import Event, EventChange, Observation, with_media
 from stream.events.rules import ActionRule, RuleSet
 from stream.events.schema import StoreAway, data_dir

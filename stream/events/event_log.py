@@ -167,7 +167,14 @@ class EventLog:
                 continue
             pause_s = self._retry_s
             self._done(batch)
+            self._say_written()
+
+    def _say_written(self) -> None:
+        try:
             self._on_written()
+        except Exception:
+            # Whoever listens must not stop what is written.
+            log.exception("after writing events")
 
     def _write_singly(self, batch: list[Written]) -> None:
         """Something in a batch cannot be written at all: it alone is left out, and counted."""
@@ -182,7 +189,7 @@ class EventLog:
                     self._lost += 1
                     self._written -= 1
             self._done([written])
-        self._on_written()
+        self._say_written()
 
     def _done(self, batch: list[Written]) -> None:
         with self._changed:

@@ -9,41 +9,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
-import numpy as np
-
-from detector.types import Boxes, Frame
+from detector.types import Frame
 from stream.events.config import FilmConfig
-from stream.events.packets import (
-    FilmError,
-    FilmWriter,
-    FrameEncoder,
-    PacketRing,
-    cut_film,
-    picture_in,
-    picture_of,
-)
-from stream.events.records import Event, EventChange, describe, with_media
-from stream.events.shelf import GB, Shelf
+from stream.events.films import FilmError, FilmWriter, picture_of
+from stream.events.packets import FrameEncoder, PacketRing
+from stream.events.recording import Recorder, RecorderState
+from stream.events.records import Event, EventChange
+from stream.events.shelf import Shelf
 from stream.handoff import Closed, Handoff
-from stream.overlay import draw_people
 from stream.sources import Source, SourceStatus
 
 log = logging.getLogger(__name__)
 # The ring reaches back this much more than the seconds before an event, for the look-ahead and a rule's own wait.
 REACH_BACK_S = 15.0
-JPEG_QUALITY = 88
-TIDY_EVERY_S = 30.0
 # A film that gets no packets for this long past its end is closed: the camera is away.
 PATIENCE_S = 10.0
-
-
-def shelf_of(config: FilmConfig, folder: Path) -> Shelf:
-    """The shelf that a configuration asks for; `folder` where it names none."""
-    place = Path(config.folder).expanduser() if config.folder else folder
-    return Shelf(place, config.keep, config.keep_gb * GB, config.spare_gb * GB)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,63 +41,7 @@ class _Film:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RecorderState:
-    """Counts of a recorder: films and pictures made, those that failed, bytes in memory, and the last failure."""
-
-    films: int = 0
-    pictures: int = 0
-    failed: int = 0
-    memory_bytes: int = 0
-    error: str = ""
-
-
-class _Recorder:
-    """What the recorders of cameras and of files have in common: names, counts, pictures."""
-
-    def __init__(self, config: FilmConfig, shelf: Shelf, on_media: Callable[[EventChange], None]) -> None:
-        self._config, self._shelf, self._on_media = config, shelf, on_media
-        self._films = self._pictures = self._failed = 0
-        self._error = ""
-        self._tidied_s = -TIDY_EVERY_S
-
-    def _snapshot(self, event: Event, image: np.ndarray | None) -> None:
-        """Write the picture of an event, with and without box, and tell of it."""
-        if image is None:
-            return self._fail(event, "no picture of that moment")
-        name = self._shelf.name(event, ".jpg")
-        path = self._shelf.path(name)
-        try:
-            self._make_room()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_jpeg(path, image)
-            _write_jpeg(path.with_name(f"{path.stem}-boxes.jpg"), with_box(image, event))
-        except (OSError, FilmError) as error:
-            return self._fail(event, str(getattr(error, "strerror", None) or error))
-        self._pictures += 1
-        if not event.snapshot:
-            self._on_media(EventChange("update", with_media(event, snapshot=name), event))
-        return None
-
-    def _made(self, event: Event, name: str, lead_s: float) -> None:
-        self._films += 1
-        self._on_media(EventChange("film", with_media(event, film=name, film_lead_s=lead_s), event))
-
-    def _fail(self, event: Event, error: str) -> None:
-        self._failed += 1
-        if error != self._error:
-            log.warning("no film or picture of event %s: %s; the event itself is kept", event.id, error)
-        self._error = error
-
-    def _make_room(self) -> None:
-        if time.monotonic() - self._tidied_s >= TIDY_EVERY_S or not self._shelf.has_room():
-            self._shelf.tidy()
-            self._tidied_s = time.monotonic()
-        if not self._shelf.has_room():
-            raise FilmError("the disk is full")
-
-
-class CameraRecorder(_Recorder):
+class CameraRecorder(Recorder):
     """Films of a live camera, from its own packets.
 
     `tap` takes packets in the capture thread; `watched` wraps a source whose packets cannot be had or not be kept.
@@ -289,64 +214,6 @@ class CameraRecorder(_Recorder):
         return self._made(film.event, self._shelf.name(film.event, ".mp4"), lead_s)
 
 
-class FileRecorder(_Recorder):
-    """Films of a video file: cut out of it, once an event has ended."""
-
-    def __init__(
-        self, config: FilmConfig, shelf: Shelf, on_media: Callable[[EventChange], None], source: str
-    ) -> None:
-        """
-        Args:
-            config, shelf, on_media: as for `CameraRecorder`.
-            source: path of the file.
-        """
-        super().__init__(config, shelf, on_media)
-        self._source = source
-        self._jobs: Handoff[Event] = Handoff(1_000_000)
-        self._thread = threading.Thread(target=self._run, name="films", daemon=True)
-        self._thread.start()
-
-    @property
-    def state(self) -> RecorderState:
-        """Counts, from any thread."""
-        return RecorderState(self._films, self._pictures, self._failed, 0, self._error)
-
-    def take(self, change: EventChange) -> None:
-        """A change of an event; its end sets off the film."""
-        if change.kind == "end":
-            self._jobs.put(change.event)
-
-    def close(self, timeout_s: float = 600.0) -> bool:
-        """Make the films that are still to be made; True if that ended in time."""
-        self._jobs.close()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                event = self._jobs.get()
-            except Closed:
-                return
-            try:
-                self._record(event)
-            except Exception as error:
-                self._fail(event, f"{type(error).__name__}: {error}")
-
-    def _record(self, event: Event) -> None:
-        if self._config.snapshots:
-            self._snapshot(event, picture_in(self._source, event.peak_s))
-        if not self._config.films:
-            return
-        name = self._shelf.name(event, ".mp4")
-        end_s = max(event.end_s or event.told_s, event.told_s)
-        until_s = min(end_s + self._config.after, event.start_s + self._config.longest)
-        self._make_room()
-        from_s = max(event.start_s - self._config.before, 0.0)
-        first_s = cut_film(self._source, self._shelf.path(name), from_s, until_s)
-        self._made(event, name, event.start_s - first_s)
-
-
 class _Watched:
     """A source whose frames somebody else sees too."""
 
@@ -367,25 +234,3 @@ class _Watched:
     def close(self) -> None:
         """Close the source."""
         self._source.close()
-
-
-def with_box(image: np.ndarray, event: Event) -> np.ndarray:
-    """A picture with the event's box and words; the picture itself where there is no box."""
-    if event.box is None:
-        return image
-    h, w = image.shape[:2]
-    box = Boxes(np.array([event.box]) * np.array([w, h, w, h]), np.ones(1), np.array([max(event.track, 0)]))
-    words = describe(event).split(": ", 1)[-1].split(", ")
-    return draw_people(image, box, [((words[0], ""), *((word, "") for word in words[1:4]))])
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not good:
-        raise FilmError("the picture cannot be encoded")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data.tobytes())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
