@@ -13,7 +13,7 @@ from events_fakes import observe, person, rule_set
 from events_postgres import a_postgres, free_port
 from test_stream_events_tell import Receiver
 
-from stream.events.config import EventsFile
+from stream.events.config import EventsFile, Outputs
 from stream.events.desk import Desk
 from stream.events.mqtt import Command
 from stream.events.recorder import CameraRecorder
@@ -219,3 +219,16 @@ def test_rules_of_a_camera_may_be_its_own(tmp_path):
     assert desk.close()
     assert {(e.camera, e.rule) for e in Store(f"{tmp_path}/e.db").events()} == {("door", "here"), ("yard", "fall")}
     assert not Path("events.db").exists()
+
+
+def test_rules_change_while_a_camera_runs(tmp_path):
+    outputs = Outputs(store={"url": f"{tmp_path}/e.db"}, films={"films": False, "snapshots": False})
+    desk = Desk(outputs, rules=rule_set(RULES))
+    camera = desk.camera("door")
+    camera.step(observe(1.0, person(fall=0.9), utc=NOW))
+    camera.set_rules(rule_set("- {name: here, kind: stay, for: 1}\n"))
+    for t in (2.0, 3.0, 4.0):
+        camera.step(observe(t, person(fall=0.9), utc=NOW + t))
+    assert desk.close()
+    events = Store(f"{tmp_path}/e.db").events()
+    assert [(e.rule, e.ended_because) for e in events] == [("fall", "rules changed"), ("here", "end of stream")]

@@ -123,8 +123,8 @@ class TellConfig(Strict):
         return self
 
 
-class EventsFile(RuleSet):
-    """All of a file of events: zones, lines, rules, and where events go."""
+class Outputs(Strict):
+    """Where events go; may stand beside rules (`EventsFile`) or in another program's file."""
 
     store: StoreConfig = StoreConfig()
     films: FilmConfig = FilmConfig()
@@ -132,11 +132,19 @@ class EventsFile(RuleSet):
     tell: list[TellConfig] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _whole_file(self) -> EventsFile:
+    def _names_of_their_own(self) -> Outputs:
         names = [tell.name for tell in self.tell]
         for i, name in enumerate(names):
             if name in names[:i] or name == "mqtt":
                 raise Misplaced(("tell", i, "name"), f"got {name!r}, which is taken, expected a name of its own")
+        return self
+
+
+class EventsFile(RuleSet, Outputs):
+    """All of a file of events: zones, lines, rules, and where events go."""
+
+    @model_validator(mode="after")
+    def _rules_that_are_there(self) -> EventsFile:
         rules = {rule.name for rule in self.rules}
         for i, tell in enumerate(self.tell):
             for j, name in enumerate(tell.rules):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from detector.labels import LabelMap
-from stream.events.config import EventsFile
+from stream.events.config import Outputs
 from stream.events.discovery import slug
 from stream.events.engine import RuleEngine
 from stream.events.event_log import EventLog, keep_aside, take_aside
@@ -50,14 +50,15 @@ class Desk:
     """The events of one process. `camera` for each camera; close it at the end."""
 
     def __init__(
-        self, config: EventsFile, *, folder: Path | None = None, writer: str = "",
+        self, config: Outputs, *, rules: RuleSet | None = None, folder: Path | None = None, writer: str = "",
         on_change: Callable[[EventChange], None] = lambda change: None,
         on_command: Callable[[Command], None] = lambda command: None,
         utc_clock: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
-            config: of a file of events.
+            config: where events go, of a file of events or of another program's.
+            rules: of cameras that bring none of their own; those of the file of events unless given.
             folder: of films, where the configuration names none.
             writer: name of this process among several on one database.
             on_change: sees every change, in the thread that made it; must not wait.
@@ -68,6 +69,7 @@ class Desk:
             UserError: the store cannot be opened, a package is missing, an address is wrong.
         """
         self.config, self._utc, self._on_change, self._user_command = config, utc_clock, on_change, on_command
+        self.rules = rules if rules is not None else config if isinstance(config, RuleSet) else RuleSet()
         self.shelf = shelf_of(config.films, folder or data_dir() / "films")
         self._cameras: dict[str, CameraDesk] = {}
         self._latest: OrderedDict[str, Event] = OrderedDict()
@@ -75,7 +77,7 @@ class Desk:
         self._mqtt: MqttTarget | None = None
         told = [
             target for tell in config.tell
-            for target in targets_of(tell, zone=config.tz(), picture_path=self._picture_path, utc_clock=utc_clock)
+            for target in targets_of(tell, zone=self.rules.tz(), picture_path=self._picture_path, utc_clock=utc_clock)
         ]
         names = [target.name for target in told] + (["mqtt"] if config.mqtt else [])
         self.store = Store(
@@ -102,10 +104,10 @@ class Desk:
         Args:
             name: of the camera.
             source_name: what is watched, without credentials.
-            rules: of this camera; the configuration's unless given.
+            rules: of this camera; the desk's unless given.
             file: path of a video file, whose films are cut out of it; None for a live source.
         """
-        desk = CameraDesk(self, name, source_name, rules or self.config, file)
+        desk = CameraDesk(self, name, source_name, self.rules if rules is None else rules, file)
         self._cameras[name] = desk
         return desk
 
@@ -255,6 +257,14 @@ class CameraDesk:
             log.warning("%s", line)
         self._say(seen)
         return self._put(changes)
+
+    def set_rules(self, rules: RuleSet) -> None:
+        """Watch for something else from now on; what goes on is ended, films and packets stay."""
+        with self._lock:
+            changes = self.engine.finish("rules changed")
+            self.engine = RuleEngine(self.name, rules, source=self.engine.source)
+            self.rules, self._labels = rules, None
+        self._put(changes)
 
     def finish(self, because: str = "end of stream") -> list[EventChange]:
         """End what goes on."""

@@ -131,6 +131,7 @@ class Deliverer:
             try:
                 went_on = self._tell_some()
             except Later as later:
+                self._rest()
                 self._wake.wait(later.seconds)
                 continue
             except (StoreAway, Away) as error:
@@ -148,10 +149,14 @@ class Deliverer:
                 continue
             pause_s = self._retry_s
             if not went_on:
-                with self._lock:
-                    if not self._wake.is_set():
-                        self._idle.set()
+                self._rest()
                 self._wake.wait()
+
+    def _rest(self) -> None:
+        """Nothing is to be told now, unless somebody has just said otherwise."""
+        with self._lock:
+            if not self._wake.is_set():
+                self._idle.set()
 
     def _tell_some(self) -> bool:
         """Tell a batch; False when nothing was due."""
