@@ -151,6 +151,9 @@ def test_sinking_is_measured_against_the_last_seconds():
     heights = [0.4, 0.4, 0.4, 0.35, 0.25]
     changes = run(engine, *[observe(t, person(h=h, fall=0.9)) for t, h in enumerate(heights)])
     assert told(changes) == "start e1 @4"
+    assert [str(reason) for reason in changes[0].event.why] == [
+        "4.00 s: score of fall down 0.90 >= 0.60", "4.00 s: height of the box over what it was 0.62 < 0.70",
+    ]
     low = engine_of(fall(sinks_to=0.7, sinks_within=3))
     assert run(low, *[observe(t, person(h=0.25, fall=0.9)) for t in range(9)]) == []
 

@@ -9,7 +9,7 @@ from stream.events.cases import Case, Place, Scene, Watcher
 from stream.events.limits import UNDER_SHARE, default_over
 from stream.events.machines import Highest, Hold
 from stream.events.persons import Person
-from stream.events.records import EventChange, Observation
+from stream.events.records import EventChange, Observation, Reason
 from stream.events.rules import ActionRule
 from stream.events.zones import height
 
@@ -89,7 +89,8 @@ class ActionWatcher(Watcher):
             case = self.cases[person.number] = Case(hold, person.number)
         case.last_s = scene.time_s
         zone = self.zone_of(person)
-        on = score >= over and awake and self._fits(scene, person, best, tallest, zone)
+        reasons = self._fits(scene, person, best, tallest, zone)
+        on = score >= over and awake and reasons is not None
         if score < over:
             self.place.hindrances.note(scene.time_s, rule.name, f"score of {name}", score, over, person.number)
         under = rule.under if rule.under is not None and rule.over == over else UNDER_SHARE * over
@@ -98,7 +99,11 @@ class ActionWatcher(Watcher):
         if not going:
             case.zone = zone or ""
         case.unproven = name in self._unproven
-        changes = self.advance(scene, case, on, off, score, person, f"score of {name}", over, under, name)
+        begins = on and case.hold.state != "active"
+        changes = self.advance(
+            scene, case, on, off, score, person, f"score of {name}", over, under, name,
+            more=reasons if begins and reasons else (),
+        )
         if case.hold.state == "pending" and on:
             self.place.hindrances.note(
                 scene.time_s, rule.name, f"seconds of {name}", scene.time_s - case.hold.since_s,
@@ -106,29 +111,32 @@ class ActionWatcher(Watcher):
             )
         return changes
 
-    def _fits(self, scene: Scene, person: Person, best: int, tallest: float, zone: str | None) -> bool:
-        """Every filter but the score; says why not."""
+    def _fits(
+        self, scene: Scene, person: Person, best: int, tallest: float, zone: str | None
+    ) -> list[Reason] | None:
+        """Every filter but the score: why they let the person through, or None, and says why not."""
         rule, seen, note = self.rule, scene.seen, self.place.hindrances.note
+        reasons: list[Reason] = []
         if zone is None:
             note(scene.time_s, rule.name, "in a zone", 0.0, 1.0, person.number)
-            return False
+            return None
         if not self.wanted(scene, person):
-            return False
+            return None
+        x1, y1, x2, y2 = person.box
+        tests: list[tuple[str, float, float, bool]] = []
         if rule.lead > 0:
             lead, other = _lead(seen.scores[person.row], best, self._columns, seen.labels)
-            if lead < rule.lead:
-                note(scene.time_s, rule.name, f"lead over {other}", max(lead, 0.0), rule.lead, person.number)
-                return False
-        x1, y1, x2, y2 = person.box
-        if rule.sinks_to < 1 and (y2 - y1) > rule.sinks_to * tallest:
-            note(scene.time_s, rule.name, "height of the box over what it was", (y2 - y1) / max(tallest, 1e-6),
-                 rule.sinks_to, person.number, least=False)
-            return False
-        wide = (x2 - x1) * seen.aspect / max(y2 - y1, 1e-6)
-        if wide < rule.wider:
-            note(scene.time_s, rule.name, "width over height", wide, rule.wider, person.number)
-            return False
-        return True
+            tests.append((f"lead over {other}", lead, rule.lead, True))
+        if rule.sinks_to < 1:
+            tests.append(("height of the box over what it was", (y2 - y1) / max(tallest, 1e-6), rule.sinks_to, False))
+        if rule.wider > 0:
+            tests.append(("width over height", (x2 - x1) * seen.aspect / max(y2 - y1, 1e-6), rule.wider, True))
+        for what, value, limit, least in tests:
+            if (value < limit) if least else (value > limit):
+                note(scene.time_s, rule.name, what, max(value, 0.0), limit, person.number, least=least)
+                return None
+            reasons.append(Reason(scene.time_s, what, round(value, 4), limit, "over" if least else "under"))
+        return reasons
 
 
 def _lead(scores: np.ndarray, best: int, columns: list[int], labels: LabelMap) -> tuple[float, str]:

@@ -185,6 +185,7 @@ class Watcher:
     def advance(
         self, scene: Scene, case: Case, on: bool, off: bool, value: float, person: Person | None = None,
         what: str = "", limit: float = 1.0, end_limit: float | None = None, action: str = "",
+        more: Sequence[Reason] = (),
     ) -> list[EventChange]:
         """Step a case's hold and turn what happens into changes of its event.
 
@@ -197,6 +198,7 @@ class Watcher:
             what: the value's name in reasons.
             limit, end_limit: that it must reach to begin and fall under to end.
             action: that the value speaks of.
+            more: reasons to keep beside the value's when it is first met.
         """
         before, was_off = case.hold.state, case.hold.off_since_s
         moved = case.hold.step(scene.time_s, on, off)
@@ -207,6 +209,7 @@ class Watcher:
         if before == "idle" or (case.hold.since_s == scene.time_s and moved != "end"):
             case.clear()
             case.because(scene.time_s, what, value, limit, "over")
+            case.reasons.extend(more)
         if case.hold.state != "idle" and not off:
             self._take(scene, case, value, person, action)
         if moved == "start" and case.hold.for_s > 0:
