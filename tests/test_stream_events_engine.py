@@ -153,7 +153,13 @@ def test_sinking_is_measured_against_the_last_seconds():
     assert told(changes) == "start e1 @4"
     assert [str(reason) for reason in changes[0].event.why] == [
         "4.00 s: score of fall down 0.90 >= 0.60", "4.00 s: height of the box over what it was 0.62 < 0.70",
+        "4.00 s: fall of the box's top over its height 0.38 >= 0.15",
     ]
+    # Feet that go out of sight behind somebody make the box lower as well, and are no fall.
+    hidden = engine_of(fall(sinks_to=0.7, sinks_within=3))
+    scene = [observe(t, person(y=0.4 + h, h=h, fall=0.9)) for t, h in enumerate(heights)]
+    assert run(hidden, *scene) == []
+    assert "fall of the box's top over its height" in [h.what for h in hidden.why_not()]
     low = engine_of(fall(sinks_to=0.7, sinks_within=3))
     assert run(low, *[observe(t, person(h=0.25, fall=0.9)) for t in range(9)]) == []
 
@@ -403,7 +409,7 @@ def test_memory_is_bounded_while_strangers_pass_by():
     assert len(engine._persons.known) < 20
     for watcher in engine._watchers:
         assert len(watcher.cases) < 20
-        for name in ("_heights", "_passages", "_crossings"):
+        for name in ("_heights", "_tops", "_passages", "_crossings"):
             assert len(getattr(watcher, name, ())) < 20
     assert len(engine.why_not()) < 20
 

@@ -27,6 +27,7 @@ class ActionWatcher(Watcher):
         self._unproven: set[str] = set()
         self._over_set: float | None = rule.over
         self._heights: dict[int, Highest] = {}
+        self._tops: dict[int, Highest] = {}
 
     def limit(self) -> float:
         return min(self._over.values(), default=self.rule.over or 1.0)
@@ -39,6 +40,7 @@ class ActionWatcher(Watcher):
     def forget(self, person: int) -> None:
         super().forget(person)
         self._heights.pop(person, None)
+        self._tops.pop(person, None)
 
     def step(self, scene: Scene) -> list[EventChange]:
         if scene.seen.labels is not self._labels:
@@ -74,6 +76,7 @@ class ActionWatcher(Watcher):
         tallest = self._heights.setdefault(person.number, Highest(rule.sinks_within)).add(
             scene.time_s, height(person.box)
         )
+        highest = -self._tops.setdefault(person.number, Highest(rule.sinks_within)).add(scene.time_s, -person.box[1])
         scores = scene.seen.scores[person.row]
         if not self._columns:
             return []
@@ -89,7 +92,7 @@ class ActionWatcher(Watcher):
             case = self.cases[person.number] = Case(hold, person.number)
         case.last_s = scene.time_s
         zone = self.zone_of(person)
-        reasons = self._fits(scene, person, best, tallest, zone)
+        reasons = self._fits(scene, person, best, (tallest, highest), zone)
         on = score >= over and awake and reasons is not None
         if score < over:
             self.place.hindrances.note(scene.time_s, rule.name, f"score of {name}", score, over, person.number)
@@ -112,7 +115,7 @@ class ActionWatcher(Watcher):
         return changes
 
     def _fits(
-        self, scene: Scene, person: Person, best: int, tallest: float, zone: str | None
+        self, scene: Scene, person: Person, best: int, before: tuple[float, float], zone: str | None
     ) -> list[Reason] | None:
         """Every filter but the score: why they let the person through, or None, and says why not."""
         rule, seen, note = self.rule, scene.seen, self.place.hindrances.note
@@ -128,7 +131,11 @@ class ActionWatcher(Watcher):
             lead, other = _lead(seen.scores[person.row], best, self._columns, seen.labels)
             tests.append((f"lead over {other}", lead, rule.lead, True))
         if rule.sinks_to < 1:
-            tests.append(("height of the box over what it was", (y2 - y1) / max(tallest, 1e-6), rule.sinks_to, False))
+            tallest, highest = max(before[0], 1e-6), before[1]
+            tests.append(("height of the box over what it was", (y2 - y1) / tallest, rule.sinks_to, False))
+            # A box whose feet are hidden behind somebody gets lower too; whoever falls lowers his head.
+            tests.append(("fall of the box's top over its height", (y1 - highest) / tallest,
+                          round((1 - rule.sinks_to) / 2, 4), True))
         if rule.wider > 0:
             tests.append(("width over height", (x2 - x1) * seen.aspect / max(y2 - y1, 1e-6), rule.wider, True))
         for what, value, limit, least in tests:

@@ -124,7 +124,7 @@ class ActionRule(Rule):
     lead: Share = Field(default=0.0, description="over the best other action of the same group")
     votes: Annotated[float, Field(gt=0, le=1)] = Field(default=0.6, description="share of answers that must be over")
     answers: int = Field(default=1, ge=1, le=100, description="so many answers at least must be over")
-    sinks_to: Share = Field(default=1.0, description="box no taller than this share of what it was")
+    sinks_to: Share = Field(default=1.0, description="box no taller than this share of before, its top down too")
     sinks_within: Seconds = 3.0
     wider: float = Field(default=0.0, ge=0, le=10, description="least width of the box over its height")
     even_if_unproven: bool = False
