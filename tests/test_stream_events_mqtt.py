@@ -100,9 +100,9 @@ def test_an_event_is_told_on_its_topics(tmp_path, connect, listener, version):
     assert (first["type"], first["before"], first["after"]["id"]) == ("start", None, "e1")
     assert (second["type"], second["before"]["end_s"], second["after"]["end_s"]) == ("end", None, 9.0)
     base = "slowfast/front_door"
-    assert [e["event_type"] for e in listener.json(f"{base}/rules/fall/event")] == ["start", "end"]
     assert listener.wait(lambda hears: hears.payloads(f"{base}/rules/fall/active")[-2:] == [b"ON", b"OFF"])
-    assert listener.last(f"{base}/picture") == b"\xff\xd8jpeg"
+    assert [e["event_type"] for e in listener.json(f"{base}/rules/fall/event")] == ["start", "end"]
+    assert listener.wait(lambda hears: hears.last(f"{base}/picture") == b"\xff\xd8jpeg")
     assert listener.last("slowfast/available") == b"online"
     assert deliverer.close()
     assert listener.wait(lambda hears: hears.last("slowfast/available") == b"offline")
@@ -117,8 +117,10 @@ def test_a_crossing_says_its_direction_once(tmp_path, connect, listener):
     deliverer = Deliverer(store, target)
     assert deliverer.drain(20)
     assert listener.wait(lambda hears: len(hears.payloads("slowfast/events")) == 2)
-    assert [e["event_type"] for e in listener.json("slowfast/front_door/rules/gate/event")] == ["in"]
+    assert listener.wait(lambda hears: hears.payloads("slowfast/front_door/rules/gate/event"))
     assert deliverer.close()
+    assert listener.wait(lambda hears: hears.last("slowfast/available") == b"offline")
+    assert [e["event_type"] for e in listener.json("slowfast/front_door/rules/gate/event")] == ["in"]
     store.close()
 
 

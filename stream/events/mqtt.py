@@ -78,7 +78,7 @@ class MqttTarget:
             config: the broker.
             on_command: called in the connection's thread.
             picture_of: the JPEG of an event that has one.
-            on_online: called each time the broker has taken the connection.
+            on_online: called each time the broker has taken the connection and passes commands on.
 
         Raises:
             UserError: paho-mqtt is not installed, or the authority's file cannot be read.
@@ -200,6 +200,7 @@ class MqttTarget:
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages_set(1000)
         client.on_connect = self._connected
+        client.on_subscribe = lambda *_: self._on_online()
         client.on_disconnect = self._disconnected
         client.on_message = self._heard
         return client
@@ -226,10 +227,10 @@ class MqttTarget:
             self._lost(str(code).lower())
             return
         config = self._config
-        for topic in ("+/pause/set", "+/snapshot/set", "+/rules/+/threshold/set"):
-            client.subscribe(f"{config.prefix}/{topic}", qos=1)
+        topics = [f"{config.prefix}/{topic}" for topic in ("+/pause/set", "+/snapshot/set", "+/rules/+/threshold/set")]
         if config.discovery:
-            client.subscribe([(f"{config.discovery}/status", 1), (config_topic(config.discovery, "+"), 1)])
+            topics += [f"{config.discovery}/status", config_topic(config.discovery, "+")]
+        client.subscribe([(topic, 1) for topic in topics])
         self.online, self._was_online, self._error = True, True, ""
         self._publish(f"{config.prefix}/available", "online", retain=True)
         with self._lock:
@@ -238,7 +239,6 @@ class MqttTarget:
             self._say_camera(camera)
         for topic, value in states.items():
             self._publish(topic, value, retain=True)
-        self._on_online()
 
     def _disconnected(self, client: Any, data: Any, flags: Any, code: Any, properties: Any) -> None:
         # A connection that was refused ends too; why it was refused says more.
