@@ -29,6 +29,11 @@ HEAVY = {
     "aiortc",
     "onnx",
     "onnxruntime",
+    "sqlalchemy",
+    "alembic",
+    "paho",
+    "apprise",
+    "psycopg",
 }
 # Imported at the top of a file, these would slow down or break every user who does not need them.
 ONLY_INSIDE_FUNCTIONS = HEAVY

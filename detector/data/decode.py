@@ -50,10 +50,12 @@ class Decoding:
     Attributes:
         hardware: `none`, `auto`, `vaapi` or `cuda`; where there is no such decoder, one line and software.
         keys_only: asked before each packet; True leaves out all but key frames (nine tenths of the work and more).
+        tap: is shown (packet, stream) before the packet is decoded, in the reading thread; None for nobody.
     """
 
     hardware: str = "none"
     keys_only: Callable[[], bool] = lambda: False
+    tap: Callable[[Any, Any], None] | None = None
 
 
 class VideoError(Exception):
@@ -121,6 +123,7 @@ class Video:
     ) -> None:
         self._container, self._stream, self._place, self._is_file = container, stream, place, is_file
         self._keys_only, self._needs_key = (decoding or Decoding()).keys_only, False
+        self._tap = decoding.tap if decoding else None
         rate = stream.average_rate or stream.guessed_rate
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self._period_s = 1 / float(rate) if rate and 0 < rate <= 1000 else 0.04
@@ -229,6 +232,8 @@ class Video:
                 self.end_s = max(self.end_s, end)
             if packet.stream.index == self._stream.index:
                 self._since_damage += 1
+                if self._tap is not None:
+                    self._tap(packet, self._stream)
                 yield packet
 
     def _decode(self, packet: Any) -> list[Any]:
