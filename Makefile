@@ -25,6 +25,9 @@ soak-short: $(VENV)/.test
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
 
+test-ci: $(VENV)/.test
+	$(BIN)/python -m pytest -m ci $(ARGS)
+
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(ARGS)
 

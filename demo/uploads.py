@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import unquote
 
 from fastapi import Request
@@ -21,7 +21,25 @@ from demo.tabs import address_of
 from detector.errors import UserError
 
 if TYPE_CHECKING:
-    from demo.server import Backend
+    from concurrent.futures import ThreadPoolExecutor
+
+    from demo.shelf import Shelf
+    from demo.tabs import Tabs
+
+
+class Backend(Protocol):
+    """What is asked of `demo.server.Backend`."""
+
+    @property
+    def limits(self) -> Any: ...
+    @property
+    def tabs(self) -> Tabs: ...
+    @property
+    def shelf(self) -> Shelf: ...
+    @property
+    def uploads(self) -> Uploads: ...
+    @property
+    def inspector(self) -> ThreadPoolExecutor: ...
 
 
 class Stalled(UserError):

@@ -129,6 +129,7 @@ def test_frames_of_another_size_are_refused(model, network, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(1200)  # NNCF needs minutes where other programs are busy
 def test_int8_is_used_by_default_only_after_real_clips_and_verification(model, network, tmp_path):
     pytest.importorskip("nncf")

@@ -149,6 +149,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("command", [c for c in commands() if (k := rule(SHORTER | NOT_RUN, c)) and k in SHORTER])
 def test_the_command_runs(command, folder, camera):
@@ -162,6 +163,7 @@ def test_the_command_runs(command, folder, camera):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(600)
 def test_the_python_of_readme_runs(folder):
     (block,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)
