@@ -43,12 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OUT = Path("out")
-DESCRIPTION = """\
-Watch a camera or a video and label what each person does. Without a source: the
-first camera in a window, or the bundled clip; without a window, files in ./out."""
-EPILOG = """\
-%(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl
-q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
+DESCRIPTION = "Label what people do in a camera (the first, if none is named) or a video."
+EPILOG = "%(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl"
 
 
 def parser(prog: str = "python -m stream.webcam") -> CommandLine:
@@ -58,7 +54,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
     )
     what = cli.add_argument_group("what to watch")
     what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, URL, sample, @FILE with it")
-    what.add_argument("--source", metavar="S", help="the same, as an option")
+    what.add_argument("--source", metavar="S", help=argparse.SUPPRESS)  # as an option
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
     what.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of video")
@@ -71,7 +67,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
     shown.add_argument("--every", type=float, metavar="N", help="seconds between key frames (files 1, live: fastest)")
     shown.add_argument("--smooth", type=float, default=0.4, metavar="N", help="average shown scores over N s (0.4)")
     shown.add_argument("--display", choices=("now", "synced", "none"), default="now", metavar="W",
-                       help="window: now (default), synced (waits for labels), none")
+                       help="window, q ends: now (default), synced (waits for labels), none")
     out = cli.add_argument_group("what is kept (any together)")
     out.add_argument("--output", metavar="MP4", help="annotated video that browsers play")
     out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame; - is standard output")
