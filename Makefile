@@ -1,10 +1,10 @@
-# make run | test | lint | type | wheel | bench    (each sets up what it needs in .venv, once)
+# make run | serve | test | soak | lint | type | wheel | bench | gpu    (each sets up what it needs in .venv, once)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo test test-slow wheel readme lint type bench clean
+.PHONY: run demo serve soak soak-short test test-ci test-slow wheel readme lint type bench gpu gpu-wheels clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
@@ -12,8 +12,21 @@ run: $(VENV)/.run
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo $(ARGS)
 
+# Three cameras that all show the bundled clip; ARGS="cameras.yaml" for your own.
+serve: $(VENV)/.test
+	$(BIN)/python -m stream.serve $(if $(ARGS),$(ARGS),stream/samples/three_cameras.yaml)
+
+soak: $(VENV)/.test
+	$(BIN)/python tests/soak.py --seconds 1200 --json soak.json $(ARGS)
+
+soak-short: $(VENV)/.test
+	$(BIN)/python tests/soak.py --seconds 90 $(ARGS)
+
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-ci: $(VENV)/.test
+	$(BIN)/python -m pytest -m ci $(ARGS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -33,6 +46,13 @@ type: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m engine_build bench --json bench.json $(ARGS)
+
+# With a Python that has torch already: a GPU machine need not download it again. PYTHON=.venv/bin/python takes ours.
+gpu:
+	@$(PYTHON) -m engine_build gpu_day --json gpu.json $(ARGS)
+
+gpu-wheels:
+	$(PYTHON) -m engine_build.gpu_day.wheels .wheels
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
@@ -64,5 +84,5 @@ $(VENV)/.demo: $(VENV)/.run
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,render]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,render,serve]'
 	@touch $@

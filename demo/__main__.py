@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from demo.hosts import Hosts, hosts_of
 from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from engine_build.memory import give_large_blocks_back_at_once
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from demo.server import Backend
     from detector.weights.records import ActionModel
 
+# Beside those of open pages.
+CONNECTIONS_PER_ADDRESS = 100
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EPILOG = """\
 examples:
@@ -28,6 +31,8 @@ examples:
       http://127.0.0.1:7860, for this machine alone
   %(prog)s --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
       for phones and others on your network
+  %(prog)s --host-name demo.example
+      behind a proxy that serves it as https://demo.example
   %(prog)s --allow-urls
       lets visitors type camera addresses
 Browsers give a camera only to pages at https:// or localhost."""
@@ -44,6 +49,8 @@ def parser(prog: str = "python -m demo") -> CommandLine:
     server.add_argument("--port", type=int, default=7860, metavar="N", help="port (7860); 0 takes a free one")
     server.add_argument("--tls-cert", metavar="FILE", help="certificate: serve https")
     server.add_argument("--tls-key", metavar="FILE", help="its key")
+    server.add_argument("--host-name", nargs="+", action="extend", default=[], metavar="NAME",
+                        help="further names under which the page is opened, as behind a proxy: demo.example")
     server.add_argument("--allow-urls", action="store_true",
                         help="let visitors make this machine open camera addresses that they type")
     limits = cli.add_argument_group("limits")
@@ -66,12 +73,13 @@ def main(argv: list[str] | None = None, prog: str = "python -m demo") -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listener = listen(args.host, args.port)
     try:
+        hosts = hosts_of(listener.getsockname()[0], args.host_name)
         offered = find_models(args.model, args.untrained)
         backend, records, notice = _build(args, offered)
     except BaseException:
         listener.close()
         raise
-    serve(backend, records, listener, notice=notice, tls=(args.tls_cert, args.tls_key))
+    serve(backend, records, listener, notice=notice, tls=(args.tls_cert, args.tls_key), hosts=hosts)
     return 0
 
 
@@ -194,7 +202,7 @@ def default_person_threshold(session: Any) -> float:
 
 def serve(
     backend: Backend, records: Mapping[str, ActionModel], listener: socket.socket, *, notice: str = "",
-    tls: tuple[str | None, str | None] = (None, None),
+    tls: tuple[str | None, str | None] = (None, None), hosts: Hosts | None = None,
 ) -> None:
     """Serve the page at a bound socket until Ctrl-C; closes the backend.
 
@@ -204,6 +212,7 @@ def serve(
         listener: of `listen`.
         notice: a line for the top of the page.
         tls: certificate and key files.
+        hosts: names under which the page is reached; by default those of where the socket is bound.
     """
     # Read when Gradio is imported: no calls home, no check for updates.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -212,13 +221,17 @@ def serve(
     os.environ["GRADIO_TEMP_DIR"] = str(backend.shelf.root / "gradio")
     import uvicorn
 
+    from demo.connections import Crowd, http_protocol
     from demo.page import build_page, page_options
     from demo.server import create_app
     from demo.tab import MAX_PICTURE_BYTES
 
-    app = create_app(backend, lambda b: build_page(b, records, notice), page_options())
+    hosts = hosts or hosts_of(listener.getsockname()[0])
+    app = create_app(backend, lambda b: build_page(b, records, notice), page_options(), hosts)
+    crowd = Crowd(max(CONNECTIONS_PER_ADDRESS, 25 * backend.limits.visitors), backend.tabs.has_page)
+    logging.getLogger("uvicorn.error").addFilter(_without_traces_of_nonsense)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, ws_max_size=MAX_PICTURE_BYTES + 1024,
+        app, http=http_protocol(crowd), log_level="warning", access_log=False, ws_max_size=MAX_PICTURE_BYTES + 1024,
         ws_per_message_deflate=False, timeout_graceful_shutdown=3, ssl_certfile=tls[0], ssl_keyfile=tls[1],
         server_header=False,
     )
@@ -232,6 +245,13 @@ def serve(
         server.run(sockets=[listener])
     finally:
         backend.close()
+
+
+def _without_traces_of_nonsense(record: logging.LogRecord) -> bool:
+    """One line in the log, not a traceback, for text on a page's line that is not UTF-8."""
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeError):
+        record.exc_info = None
+    return True
 
 
 def link(listener: socket.socket, https: bool) -> str:

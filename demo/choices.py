@@ -64,16 +64,17 @@ def read_choices(given: Mapping[str, Any], models: tuple[str, ...], default: Cho
     Raises:
         UserError: a value of the wrong kind or out of range; one line.
     """
-    model = given.get("model", default.model) or models[0]
-    if model not in models:
-        raise UserError(f"model {str(model)[:60]!r}: not offered here, expected one of {', '.join(models)}")
+    model = given.get("model", default.model)
+    model = models[0] if model is None or model == "" else model
+    if not isinstance(model, str) or model not in models:
+        raise UserError(f"model {shown_value(model, 60)}: not offered here, expected one of {', '.join(models)}")
     action = given.get("action", default.action_threshold)
     actions = given.get("actions", default.actions)
     if not isinstance(actions, list | tuple) or not all(isinstance(a, str) for a in actions) or len(actions) > 1000:
         raise UserError("actions: expected a list of names")
     display = given.get("display", default.display)
-    if display not in ("now", "synced"):
-        raise UserError(f"display {str(display)[:20]!r}: expected now or synced")
+    if display != "now" and display != "synced":
+        raise UserError(f"display {shown_value(display)}: expected now or synced")
     return Choices(
         model,
         _unit(given.get("person", default.person_threshold), "person threshold"),
@@ -85,5 +86,14 @@ def read_choices(given: Mapping[str, Any], models: tuple[str, ...], default: Cho
 
 def _unit(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise UserError(f"{name}: got {str(value)[:20]!r}, expected a number from 0 to 1")
+        raise UserError(f"{name}: got {shown_value(value)}, expected a number from 0 to 1")
     return float(value)
+
+
+def shown_value(value: Any, most: int = 20) -> str:
+    """What a browser sent, for an error's line; what is nested is only named, for it may be as deep as one likes."""
+    if isinstance(value, dict | list):
+        return "{…}" if isinstance(value, dict) else "[…]"
+    # Python refuses to write out numbers of thousands of digits.
+    huge = isinstance(value, int) and abs(value) > 10**most
+    return "a huge number" if huge else repr(str(value)[:most])

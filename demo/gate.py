@@ -1,17 +1,26 @@
-"""What stands before Gradio: a list of what is reachable, the visitor's cookie, headers that keep the page at home.
+"""What stands before Gradio: a list of what is reachable and under which names, the visitor's cookie, safe headers.
 
 Gradio brings routes that serve files from disk and fetch addresses (`/gradio_api/file=`, `/proxy=`, uploads). None
 of them is needed, so the gate lets through only what the page uses; the rest is a 404. It also refuses events that
 hold more than plain values: Gradio takes an object that says it is a file for one, copies the path that it names into
 its cache and downloads the address that it names, whatever component it was meant for.
+
+Other sites are kept out: a request must be sent to a host of ours (`demo.hosts`), what changes something must come
+from our own page, and no answer carries the CORS headers that Gradio adds for every asker.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import re
 import secrets
 from typing import Any
+
+from demo.hosts import Hosts, split_host
+
+log = logging.getLogger(__name__)
 
 COOKIE = "slowfast_visitor"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -23,7 +32,16 @@ GRADIO_PATHS = (
     "/gradio_api/startup-events", "/gradio_api/app_id",
 )
 EVENT_PATH, MAX_EVENT_BYTES = "/gradio_api/queue/join", 200_000
-OWN_PATHS = ("/upload", "/files/", "/line", "/healthz")
+LINE_PATH, UPLOAD_PATH = "/line", "/upload"
+OWN_PATHS = (UPLOAD_PATH, "/files/", LINE_PATH, "/healthz")
+METHODS = ("GET", "HEAD", "POST")
+# An event of the page is a few hundred bytes; whoever takes longer to send it holds a place for nothing.
+BODY_S = 10.0
+# What Gradio would believe about where the page is; see `_cleaned`.
+FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-server", b"x-gradio-server",
+             b"forwarded")
+# So many refused hosts are named in the log.
+HOSTS_TOLD = 5
 HEADERS = {
     # Nothing from elsewhere: the page works on a machine without internet, and leaks nothing to others.
     "Content-Security-Policy": (
@@ -33,38 +51,52 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
 }
 
 
 class Gate:
-    """ASGI: lets through what is listed, hands out the visitor's cookie, adds safety headers."""
+    """ASGI: lets through what is listed and ours, hands out the visitor's cookie, puts safety headers in place."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, hosts: Hosts | None = None, *, body_s: float = BODY_S) -> None:
+        """
+        Args:
+            app: what stands behind.
+            hosts: under which names the page is reached; loopback's unless given.
+            body_s: how long the body of an event may take to come.
+        """
+        self._app, self._hosts, self._body_s = app, hosts or Hosts(), body_s
+        self._told: set[str] = set()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Serve one request."""
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
-        path = scope["path"]
-        if not _is_listed(path) or (scope["type"] == "websocket" and path != "/line"):
-            if scope["type"] == "websocket":
+        is_line = scope["type"] == "websocket"
+        refused = self._refusal(scope, is_line)
+        if refused is not None:
+            if is_line:
                 return await send({"type": "websocket.close", "code": 1008})
-            return await _answer(send, 404, b"not found")
-        if scope["type"] == "websocket":
-            return await self._app(scope, receive, send)
-        if path == EVENT_PATH:
-            body = await _read_body(receive, MAX_EVENT_BYTES)
-            if body is None or not is_plain_event(body):
+            return await _answer(send, *refused)
+        scope = self._cleaned(scope)
+        if is_line:
+            return await self._app(scope, receive, _without_cors(send))
+        path = scope["path"]
+        if scope["method"] == "POST" and path != UPLOAD_PATH:
+            try:
+                async with asyncio.timeout(self._body_s):
+                    body = await _read_body(receive, MAX_EVENT_BYTES)
+            except TimeoutError:
+                return await _answer(send, 408, b"it took too long to come", close=True)
+            if body is None or (path == EVENT_PATH and not is_plain_event(body)):
                 return await _answer(send, 400, b"expected plain values")
             receive = _replay(body, receive)
         new = None if visitor_of(scope) else secrets.token_urlsafe(24)
 
         async def send_with_headers(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ())]
-                headers += [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
+                headers = [*message.get("headers", ()), *_safety_headers()]
                 if new and path == "/":
                     secure = "; Secure" if scope.get("scheme") == "https" else ""
                     cookie = f"{COOKIE}={new}; Path=/; HttpOnly; SameSite=Strict{secure}"
@@ -72,11 +104,60 @@ class Gate:
                 message = {**message, "headers": headers}
             await send(message)
 
-        return await self._app(scope, receive, send_with_headers)
+        return await self._app(scope, receive, _without_cors(send_with_headers))
+
+    def _refusal(self, scope: dict[str, Any], is_line: bool) -> tuple[int, bytes] | None:
+        """Status and words for a request that goes no further; None for one that does."""
+        if not self._hosts.allows(scope):
+            self._tell(scope)
+            return 421, b"this page is not served under that name; the server's option --host-name adds one"
+        if not _is_listed(scope["path"]) or (is_line and scope["path"] != LINE_PATH):
+            return 404, b"not found"
+        if not is_line and scope["method"] not in METHODS:
+            return 405, b"method not allowed"
+        changes = is_line or scope["method"] == "POST"
+        if changes and not self._hosts.comes_from_page(scope, needed=is_line):
+            return 403, b"this did not come from the page itself"
+        return None
+
+    def _cleaned(self, scope: dict[str, Any]) -> dict[str, Any]:
+        """Without what only a proxy may say; Gradio builds the page's addresses from it."""
+        headers = [(key, value) for key, value in scope.get("headers", ()) if key.lower() not in FORWARDED]
+        host = self._hosts.forwarded_host(scope)
+        if host:
+            headers.append((b"x-forwarded-host", host.encode("latin-1")))
+        behind_https = (b"x-forwarded-proto", b"https") in scope.get("headers", ())
+        if behind_https or scope.get("scheme") in ("https", "wss"):
+            headers.append((b"x-forwarded-proto", b"https"))
+        return {**scope, "headers": headers}
+
+    def _tell(self, scope: dict[str, Any]) -> None:
+        asked = [value.decode("latin-1") for key, value in scope.get("headers", ()) if key.lower() == b"host"]
+        name = (split_host(asked[0]) or ("",))[0] if asked else ""
+        if name and name not in self._told and len(self._told) < HOSTS_TOLD:
+            self._told.add(name)
+            log.warning("refused to be asked for as %s; if that is this server, add --host-name %s", name, name)
 
 
-async def _answer(send: Any, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"text/plain")]
+def _without_cors(send: Any) -> Any:
+    """`send` that lets no other site read an answer."""
+
+    async def send_without(message: dict[str, Any]) -> None:
+        if message.get("headers"):
+            kept = [(k, v) for k, v in message["headers"] if not bytes(k).lower().startswith(b"access-control-")]
+            message = {**message, "headers": kept}
+        await send(message)
+
+    return send_without
+
+
+def _safety_headers() -> list[tuple[bytes, bytes]]:
+    return [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
+
+
+async def _answer(send: Any, status: int, body: bytes, *, close: bool = False) -> None:
+    headers = [(b"content-type", b"text/plain"), *_safety_headers()]
+    headers += [(b"connection", b"close")] if close else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -33,7 +33,12 @@ log = logging.getLogger(__name__)
 
 # A 4K picture is 25 MB and a pipeline holds seconds of them; this is what a page shows anyway.
 MAX_SIDE_PX = 1280
-MAX_FILE_SIDE_PX = 8192
+# A decoder holds up to some twenty pictures, and a small file can hold pictures of any size: 4096 x 4096 is the most.
+MAX_FILE_SIDE_PX, MAX_PICTURE_PX = 8192, 4096 * 4096
+# All pictures of a film together: what a film of the greatest length has in 4K at 30 pictures a second.
+MAX_PX_PER_S = 3840 * 2160 * 30
+# Beyond this many streams a file is not opened; the decoder itself refuses pictures that grow on the way.
+OPEN_OPTIONS = {"max_pixels": str(MAX_PICTURE_PX), "max_streams": "32"}
 VIDEO, JSONL, CSV = "annotated.mp4", "actions.jsonl", "actions_ava.csv"
 
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
@@ -71,23 +76,47 @@ class Progress:
 def inspect_video(path: Path, shown_name: str, max_duration_s: float) -> VideoInfo:
     """Check that a file is a video that can be worked on: open it and decode its first picture.
 
+    Sizes, length and number of pictures are checked by what the file says, before anything is decoded; what it does
+    not say truly ends the analysis later.
+
     Raises:
-        UserError: it is not, is damaged, too large a picture or too long.
+        UserError: it is not, is damaged, has too large or too many pictures or is too long.
     """
-    with open_video(path, shown_name=shown_name) as video:
-        height, width = video.coded_hw
-        if max(width, height) > MAX_FILE_SIDE_PX:
-            raise UserError(f"{shown_name}: {width}x{height}, expected at most {MAX_FILE_SIDE_PX} pixels a side")
+    with open_video(path, shown_name=shown_name, options=OPEN_OPTIONS) as video:
+        _check_size(shown_name, video.coded_hw, video.pixel_shape)
         if video.duration_s is not None and video.duration_s > max_duration_s:
             raise UserError(
                 f"{shown_name}: {minutes_text(video.duration_s)} long, expected at most "
                 f"{minutes_text(max_duration_s)}; cut out the part that matters"
             )
+        if video.duration_s is not None and video.rate_fps is not None:
+            height, width = video.coded_hw
+            _check_sum(shown_name, height * width * video.rate_fps * video.duration_s, max_duration_s)
         first = next(iter(video), None)
         if first is None:
             raise UserError(f"{shown_name}: none of its pictures can be decoded; is the file damaged?")
         height, width = first[0].shape[:2]
         return VideoInfo(width, height, video.fps, video.duration_s)
+
+
+def _check_size(shown_name: str, size_hw: tuple[int, int], pixel_shape: float = 1.0) -> None:
+    height, width = size_hw
+    stretched = max(pixel_shape, 1 / pixel_shape)
+    if max(width, height) > MAX_FILE_SIDE_PX or width * height * stretched > MAX_PICTURE_PX:
+        shape = f" (pixels of shape {pixel_shape:.2g})" if stretched > 1.01 else ""
+        raise UserError(
+            f"{shown_name}: pictures of {width}x{height}{shape}, expected at most {MAX_PICTURE_PX / 1e6:.0f} million "
+            f"pixels and {MAX_FILE_SIDE_PX} a side; save it smaller"
+        )
+
+
+def _check_sum(shown_name: str, pixels: float, max_duration_s: float) -> None:
+    limit = MAX_PX_PER_S * max_duration_s
+    if pixels > limit:
+        raise UserError(
+            f"{shown_name}: {pixels / 1e9:.3g} billion pixels in all its pictures, expected at most "
+            f"{limit / 1e9:.3g} billion; cut out the part that matters or save it smaller"
+        )
 
 
 def minutes_text(seconds: float) -> str:
@@ -97,7 +126,7 @@ def minutes_text(seconds: float) -> str:
 
 
 class ShrunkSource:
-    """Another source with its pictures made smaller, and an end to its patience."""
+    """Another source with its pictures made smaller, and an end to its patience: in time and in pixels."""
 
     live = False
 
@@ -106,7 +135,10 @@ class ShrunkSource:
         self.name, self.fps, self.status = inner.name, inner.fps, inner.status
 
     def __iter__(self) -> Iterator[Frame]:
+        pixels = 0
         for frame in self._inner:
+            pixels += frame.size_hw[0] * frame.size_hw[1]
+            _check_sum(self.name, pixels, self._max_duration_s)
             if frame.time_s > self._max_duration_s:
                 limit = minutes_text(self._max_duration_s)
                 raise UserError(f"{self.name}: longer than {limit}, which is the limit here")
@@ -208,7 +240,7 @@ class Job:
             lease.set_person_threshold(self.choices.person_threshold)
             labels = lease.session.model.labels
             thresholds = self.choices.thresholds(labels)
-            file = VideoFile(self._path, name=self.folder.shown_name)
+            file = VideoFile(self._path, name=self.folder.shown_name, options=OPEN_OPTIONS)
             self._duration_s = file.duration_s or 0.0
             source: Source = ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)
             stem = Path(self.folder.shown_name).stem
@@ -282,10 +314,10 @@ class Jobs:
             before = self._jobs[:self._jobs.index(job)] if job in self._jobs else []
         return job.progress(sum(j.state in ("waiting", "running") for j in before))
 
-    def cancel_tab(self, tab: str) -> None:
-        """Cancel what a page started."""
+    def cancel_tab(self, tab: str, visitor: str | None = None) -> None:
+        """Cancel what a page (with `visitor`, of theirs) started."""
         with self._lock:
-            mine = [job for job in self._jobs if job.folder.tab == tab]
+            mine = [j for j in self._jobs if j.folder.tab == tab and visitor in (None, j.folder.visitor)]
         for job in mine:
             job.cancel()
 

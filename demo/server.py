@@ -9,20 +9,22 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from demo.choices import Choices
 from demo.gate import TOKEN, Gate, visitor_of
-from demo.jobs import Jobs, VideoInfo, inspect_video
+from demo.hosts import Hosts
+from demo.jobs import Jobs
 from demo.pool import Busy, ModelPool, Seats
-from demo.shelf import HEAD_BYTES, Folder, Shelf, check_container, clean_name
+from demo.shelf import Shelf
 from demo.tab import Tab
+from demo.tabs import Tabs, address_of
+from demo.uploads import Stalled, Uploads, take_upload
 from detector.errors import UserError
 from stream.sources import Source
 
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 # A page that lost its line for a moment (a lift, a restarted proxy) finds its files again within this time.
 GRACE_S = 30.0
 SWEEP_EVERY_S = 60.0
+# One page has one line; a household or an office has one address.
+LINES_PER_ADDRESS = 32
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -56,34 +61,39 @@ class Backend:
     default: Choices
     open_url: Callable[[str], Source] | None = None
     shelf: Shelf = field(default_factory=Shelf)
-    uploading: set[str] = field(default_factory=set)
+    uploads: Uploads = field(default_factory=Uploads)
 
     def __post_init__(self) -> None:
         self.seats = Seats(self.limits.visitors)
         self.jobs = Jobs(self.pool)
-        self.tabs: dict[str, int] = {}
+        self.tabs = Tabs(max(LINES_PER_ADDRESS, 8 * self.limits.visitors))
+        self.inspector = ThreadPoolExecutor(1, thread_name_prefix="inspect")
 
-    def leave(self, tab: str) -> None:
-        """Free what a page that is gone left behind."""
-        self.jobs.cancel_tab(tab)
-        removed = self.shelf.remove_tab(tab)
+    def leave(self, tab: str, visitor: str | None = None) -> None:
+        """Free what a page that is gone left behind; with `visitor`, of theirs alone."""
+        self.jobs.cancel_tab(tab, visitor)
+        removed = self.shelf.remove_tab(tab, visitor)
         if removed:
             log.info("a visitor left; %d folders deleted", removed)
 
     def close(self) -> None:
         """End all work and delete all files. May be called twice."""
+        self.inspector.shutdown(wait=True, cancel_futures=True)
         self.jobs.close()
         self.pool.close()
         self.shelf.close()
 
 
-def create_app(backend: Backend, build_page: Callable[[Backend], Any], page_options: dict[str, Any]) -> Any:
+def create_app(
+    backend: Backend, build_page: Callable[[Backend], Any], page_options: dict[str, Any], hosts: Hosts | None = None,
+) -> Any:
     """The whole web application.
 
     Args:
         backend: closed when the application ends.
         build_page: makes the Gradio page.
         page_options: for Gradio's mounting: theme, css, head.
+        hosts: under which names the page is reached; loopback's unless given.
 
     Returns:
         An ASGI application.
@@ -105,7 +115,7 @@ def create_app(backend: Backend, build_page: Callable[[Backend], Any], page_opti
         app, build_page(backend), path="", footer_links=[], run_history=False, ssr_mode=False, max_file_size=1,
         allowed_paths=[], enable_monitoring=False, pwa=False, mcp_server=False, show_error=False, **page_options,
     )
-    return Gate(app)
+    return Gate(app, hosts)
 
 
 def _add_routes(app: FastAPI, backend: Backend) -> None:
@@ -118,7 +128,10 @@ def _add_routes(app: FastAPI, backend: Backend) -> None:
         try:
             folder, info = await take_upload(backend, request)
         except UserError as error:
-            return JSONResponse({"error": str(error)}, status_code=429 if isinstance(error, Busy) else 400)
+            status = 429 if isinstance(error, Busy) else 408 if isinstance(error, Stalled) else 400
+            # What still comes of a stalled upload is not waited for.
+            headers = {"connection": "close"} if isinstance(error, Stalled) else None
+            return JSONResponse({"error": str(error)}, status, headers)
         return {"key": folder.key, "name": folder.shown_name, "width": info.width, "height": info.height,
                 "duration_s": info.duration_s}
 
@@ -141,102 +154,32 @@ def _add_routes(app: FastAPI, backend: Backend) -> None:
 
 async def serve_line(backend: Backend, socket: WebSocket, tab: str) -> None:
     """Serve a page's line until it ends, then free what the page left, unless it comes back soon."""
-    origin = urlsplit(socket.headers.get("origin", "")).netloc
-    # Another site's page can open sockets to us, but can neither hide where it came from nor set a proxy's header.
-    ours = {socket.headers.get("host"), socket.headers.get("x-forwarded-host")}
-    if not origin or origin not in ours or not visitor_of(socket.scope) or not TOKEN.fullmatch(tab):
+    visitor = visitor_of(socket.scope)
+    if not visitor or not TOKEN.fullmatch(tab):
         await socket.close(1008)
         return
-    await socket.accept()
-    backend.tabs[tab] = backend.tabs.get(tab, 0) + 1
     try:
+        backend.tabs.open(tab, visitor, address_of(socket.scope.get("client")))
+    except Busy:
+        await socket.close(1013)
+        return
+    try:
+        await socket.accept()
         await Tab(socket, backend.pool, backend.seats, backend.default, open_url=backend.open_url).run()
     except (WebSocketDisconnect, RuntimeError) as error:
         # Starlette raises either of them when one writes to a page that has just gone.
         log.debug("a page left: %r", error)
     finally:
-        backend.tabs[tab] -= 1
-        if not backend.tabs[tab]:
-            del backend.tabs[tab]
-        asyncio.get_running_loop().call_later(GRACE_S, _leave_for_good, backend, tab)
+        backend.tabs.hang_up(tab, visitor)
+        asyncio.get_running_loop().call_later(GRACE_S, _leave_for_good, backend, tab, visitor)
 
 
-def _leave_for_good(backend: Backend, tab: str) -> None:
-    if tab not in backend.tabs:
-        asyncio.get_running_loop().run_in_executor(None, backend.leave, tab)
-
-
-async def take_upload(backend: Backend, request: Request) -> tuple[Folder, VideoInfo]:
-    """Write an upload to a folder of its visitor, checking size and kind as it comes.
-
-    Raises:
-        UserError: too large, not a video, nothing there.
-        Busy: another upload of this visitor is under way.
-    """
-    visitor, tab = visitor_of(request.scope), request.headers.get("x-tab", "")
-    if not visitor or not TOKEN.fullmatch(tab):
-        raise UserError("upload: reload the page first (no cookie came with it)")
-    name = clean_name(unquote(request.headers.get("x-file-name", "")))
-    limit = backend.limits.upload_bytes
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise too_large(name, int(length), limit)
-    if visitor in backend.uploading:
-        raise Busy("another upload of yours is under way; wait for it to end")
-    folder = backend.shelf.create(visitor, tab, name)
-    backend.uploading.add(visitor)
-    try:
-        path = await _write_body(request, folder, limit)
-        info = await asyncio.to_thread(inspect_video, path, name, backend.limits.video_s)
-    except BaseException:
-        backend.shelf.remove(folder)
-        raise
-    finally:
-        backend.uploading.discard(visitor)
-    return folder, info
-
-
-async def _write_body(request: Request, folder: Folder, limit: int) -> Path:
-    head, taken, file = b"", 0, None
-    try:
-        async for chunk in request.stream():
-            taken += len(chunk)
-            if taken > limit:
-                raise too_large(folder.shown_name, taken, limit)
-            if file is None:
-                head += chunk
-                if len(head) < HEAD_BYTES:
-                    continue
-                file, chunk = _open_upload(folder, head), head
-            # Written in the loop: chunks are 64 KiB and the page cache takes them at once.
-            file.write(chunk)
-        if file is None:
-            if not head:
-                raise UserError(f"{folder.shown_name}: is empty (0 bytes), expected a video")
-            file = _open_upload(folder, head)
-            file.write(head)
-    finally:
-        if file is not None:
-            file.close()
-    return Path(file.name)
-
-
-def _open_upload(folder: Folder, head: bytes) -> BinaryIO:
-    suffix = check_container(head[:HEAD_BYTES], folder.shown_name)
-    return (folder.path / f"upload{suffix}").open("wb")
-
-
-def too_large(name: str, size_bytes: int, limit_bytes: int) -> UserError:
-    """The error of an upload over the limit."""
-    return UserError(
-        f"{name}: {size_bytes / 1e6:.0f} MB, expected at most {limit_bytes / 1e6:.0f} MB; "
-        "cut out the part that matters or save it smaller"
-    )
+def _leave_for_good(backend: Backend, tab: str, visitor: str) -> None:
+    if backend.tabs.forget(tab, visitor):
+        asyncio.get_running_loop().run_in_executor(None, backend.leave, tab, visitor)
 
 
 async def _sweep(backend: Backend) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
         await asyncio.to_thread(backend.shelf.sweep)
-
-

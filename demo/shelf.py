@@ -7,9 +7,9 @@ in the tables does not exist.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.leftovers import clear_leftovers, make_root
 from demo.pool import Busy
 from detector.errors import UserError
 
@@ -45,6 +46,7 @@ class Folder:
         key: random, unguessable.
         visitor: whose it is (the value of a cookie).
         tab: the page that it was made for.
+        address: where that page is.
         path: on disk.
         shown_name: of the upload, for people.
         files: what may be fetched, by name.
@@ -55,6 +57,7 @@ class Folder:
     key: str
     visitor: str
     tab: str
+    address: str
     path: Path
     shown_name: str
     files: dict[str, ServedFile] = field(default_factory=dict)
@@ -69,40 +72,52 @@ class Folder:
 
 
 class Shelf:
-    """All folders of a running server, in one temporary folder that only this user can read."""
+    """All folders of a running server, in one temporary folder that only this user can read.
+
+    Making one clears what servers that were killed left there.
+    """
 
     def __init__(
         self, max_age_s: float = 3600.0, max_per_visitor: int = 3, max_folders: int = 40,
-        min_free_bytes: int = 1_000_000_000, clock: Callable[[], float] = time.monotonic,
+        max_per_address: int = 20, min_free_bytes: int = 1_000_000_000, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             max_age_s: a folder that nobody asked for so long is deleted by `sweep`.
             max_per_visitor: folders of one visitor; the oldest goes when another comes.
             max_folders: of all visitors.
+            max_per_address: so that no one address fills the shelf.
             min_free_bytes: room that is left on the disk.
             clock: seconds, monotonic.
         """
-        self.root = Path(tempfile.mkdtemp(prefix="slowfast-demo-"))
+        cleared = clear_leftovers()
+        if cleared:
+            log.warning("cleared what %d server(s) that were killed had left", cleared)
+        self.root, self._root_lock = make_root()
+        self._closed = False
         self._max_age_s, self._max_per_visitor, self._clock = max_age_s, max_per_visitor, clock
-        self._max_folders, self._min_free_bytes = max_folders, min_free_bytes
+        self._max_folders, self._max_per_address = max_folders, max_per_address
+        self._min_free_bytes = min_free_bytes
         self._folders: dict[str, Folder] = {}
         self._lock = threading.Lock()
 
-    def create(self, visitor: str, tab: str, shown_name: str) -> Folder:
+    def create(self, visitor: str, tab: str, shown_name: str, address: str = "") -> Folder:
         """A new, empty folder.
 
         Raises:
             Busy: there is no room for more.
         """
-        full = len(self._folders) >= self._max_folders
-        if full or shutil.disk_usage(self.root).free < self._min_free_bytes:
-            raise Busy("this server has no room for more videos now; please try again later")
+        crowded = shutil.disk_usage(self.root).free < self._min_free_bytes
         key = secrets.token_urlsafe(16)
-        folder = Folder(key, visitor, tab, self.root / key, shown_name, used_s=self._clock())
-        folder.path.mkdir(mode=0o700)
+        folder = Folder(key, visitor, tab, address, self.root / key, shown_name, used_s=self._clock())
         with self._lock:
             mine = sorted((f for f in self._folders.values() if f.visitor == visitor), key=lambda f: f.used_s)
+            # One that goes for the new one makes room.
+            kept = len(self._folders) - (len(mine) >= self._max_per_visitor)
+            near = sum(f.address == address and f.visitor != visitor for f in self._folders.values()) if address else 0
+            if crowded or kept >= self._max_folders or near >= self._max_per_address:
+                raise Busy("this server has no room for more videos now; please try again later")
+            folder.path.mkdir(mode=0o700)
             self._folders[key] = folder
         for old in mine[:max(0, len(mine) + 1 - self._max_per_visitor)]:
             self.remove(old)
@@ -129,10 +144,10 @@ class Shelf:
             self._folders.pop(folder.key, None)
         shutil.rmtree(folder.path, ignore_errors=True)
 
-    def remove_tab(self, tab: str) -> int:
-        """Delete what a page left behind; gives how many folders that were."""
+    def remove_tab(self, tab: str, visitor: str | None = None) -> int:
+        """Delete what a page (with `visitor`, of theirs) left behind; gives how many folders that were."""
         with self._lock:
-            gone = [f for f in self._folders.values() if f.tab == tab]
+            gone = [f for f in self._folders.values() if f.tab == tab and visitor in (None, f.visitor)]
         for folder in gone:
             self.remove(folder)
         return len(gone)
@@ -153,7 +168,10 @@ class Shelf:
         """Delete everything. May be called twice."""
         with self._lock:
             self._folders.clear()
+            closed, self._closed = self._closed, True
         shutil.rmtree(self.root, ignore_errors=True)
+        if not closed:
+            os.close(self._root_lock)
 
 
 def check_container(head: bytes, shown_name: str) -> str:

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from demo.choices import Choices, read_choices
+from demo.choices import Choices, read_choices, shown_value
 from demo.pool import Busy, ModelPool, Seats
 from demo.viewing import Viewing, decode_jpeg
 from detector.errors import UserError
@@ -110,8 +110,8 @@ class Tab:
                     continue
                 command = _parse(message.get("text") or "")
                 name = command.get("do")
-                if name not in commands:
-                    raise UserError(f"command {str(name)[:20]!r}: expected one of {', '.join(commands)}")
+                if not isinstance(name, str) or name not in commands:
+                    raise UserError(f"command {shown_value(name)}: expected one of {', '.join(commands)}")
                 await commands[name](command)
             except UserError as error:
                 await self._send("error", message=str(error), busy=isinstance(error, Busy))
@@ -139,11 +139,13 @@ class Tab:
         await self._begin(choices, lambda: push)
 
     async def _watch(self, command: dict[str, Any]) -> None:
-        open_url, url = self._open_url, str(command.get("url") or "").strip()
+        open_url, given = self._open_url, command.get("url")
+        url = given.strip() if isinstance(given, str) else ""
         if open_url is None:
             raise UserError("cameras by address are off here; the server has to be started with --allow-urls")
         scheme = url.partition("://")[0].lower()
-        if "://" not in url or scheme not in URL_SCHEMES or len(url) > 2000:
+        # Line breaks, zero bytes and halves of characters are no part of an address and break what opens it.
+        if "://" not in url or scheme not in URL_SCHEMES or len(url) > 2000 or not url.isprintable():
             raise UserError("camera address: expected rtsp://… or http(s)://…")
         choices = self._read_choices(command)
         await self._begin(choices, lambda: open_url(url))
@@ -242,7 +244,8 @@ class Tab:
             self._loop.call_soon_threadsafe(self._ready.set)
 
     def _read_choices(self, command: dict[str, Any]) -> Choices:
-        given = command.get("choices") or {}
+        given = command.get("choices")
+        given = {} if given is None else given
         if not isinstance(given, dict):
             raise UserError("choices: expected an object")
         return read_choices(given, self._pool.names, self._default)
@@ -256,7 +259,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise UserError("command: too long")
     try:
         command = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         command = None
     if not isinstance(command, dict):
         raise UserError("command: expected a JSON object")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.choices import Choices, read_choices
-from demo.gate import COOKIE, TOKEN
+from demo.gate import COOKIE
 from demo.jobs import CSV, JSONL, VIDEO, Job, Progress, minutes_text
+from demo.pool import Busy
 from demo.server import Backend, Limits
 from demo.shelf import Folder
 from demo.timeline import TABLE_HEADERS, draw_timeline, find_spans, table_rows
@@ -115,7 +116,7 @@ def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -
             yield message(text, bad=progress.state == "failed"), hidden, gr.skip(), gr.skip(), gr.skip()
 
     def again(request: Any, key: str, tab: str, *values: Any) -> tuple[Any, Any]:
-        folder = backend.shelf.find(request.cookies.get(COOKIE, ""), key)
+        folder = backend.shelf.find(request.cookies.get(COOKIE, ""), key) if isinstance(key, str) else None
         if folder is None or folder.result is None:
             return gr.skip(), gr.skip()
         try:
@@ -132,7 +133,7 @@ def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -
         show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
     )
     parts.cancel.click(
-        lambda tab: backend.jobs.cancel_tab(tab) if TOKEN.fullmatch(tab) else None, [parts.tab], None,
+        lambda tab: backend.jobs.cancel_tab(tab) if isinstance(tab, str) else None, [parts.tab], None,
         js="() => [window.demo.tab]", api_visibility="private", show_progress="hidden", concurrency_limit=None,
     )
 
@@ -169,14 +170,14 @@ def take_on(backend: Backend, visitor: str, tab: str, key: str, choices: Choices
         UserError: it is not there (any more).
         Busy: too many are waiting.
     """
-    if not TOKEN.fullmatch(visitor) or not TOKEN.fullmatch(tab):
+    if not all(isinstance(text, str) for text in (visitor, tab, key)) or not backend.tabs.is_open(tab, visitor):
         raise UserError("the page has lost its session; reload it")
     if key.startswith(SAMPLE_PREFIX):
         name = key.removeprefix(SAMPLE_PREFIX)
         path = samples().get(name)
         if path is None:
             raise UserError(f"there is no clip {name[:40]!r}")
-        folder = backend.shelf.create(visitor, tab, path.name)
+        folder = backend.shelf.create(visitor, tab, path.name, backend.tabs.address(tab, visitor))
     else:
         found = backend.shelf.find(visitor, key)
         upload = next(found.path.glob("upload.*"), None) if found else None
@@ -184,7 +185,12 @@ def take_on(backend: Backend, visitor: str, tab: str, key: str, choices: Choices
             raise UserError("that upload is not here any more; drop the video again")
         folder, path = found, upload
     job = Job(path, folder, choices, backend.limits.video_s)
-    backend.jobs.submit(job)
+    try:
+        backend.jobs.submit(job)
+    except Busy:
+        if key.startswith(SAMPLE_PREFIX):
+            backend.shelf.remove(folder)
+        raise
     return job
 
 

@@ -33,6 +33,8 @@ QUALITIES = ((0.15, 80), (0.3, 60), (float("inf"), 40))
 # Pictures sent and not yet shown; two keep the line busy while one is being drawn.
 MAX_UNSHOWN = 3
 MAX_PICTURE_PX = 1280
+# A baseline JPEG has at most four, a progressive one about ten.
+MAX_SCANS = 32
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -196,13 +198,16 @@ def decode_jpeg(data: bytes, max_px: int = 1920) -> np.ndarray:
     """Picture of a JPEG that a stranger sent, (H, W, 3) uint8 BGR.
 
     Raises:
-        UserError: not a JPEG, damaged, or a side over `max_px` (read from its header, before memory is taken).
+        UserError: not a JPEG, damaged, a side over `max_px` (read from its header, before memory is taken), or of more
+            passes than any camera makes: each costs as much as the whole picture, and in a few bytes.
     """
     size_hw = jpeg_size(data)
     if size_hw is None:
         raise UserError("picture: not a JPEG")
     if max(size_hw) > max_px:
         raise UserError(f"picture: got {size_hw[1]}x{size_hw[0]}, expected at most {max_px} a side")
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        raise UserError(f"picture: a JPEG of more than {MAX_SCANS} passes")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError("picture: a damaged JPEG")
@@ -219,8 +224,14 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
         if marker == 0xFF:
             at += 1
             continue
+        # These have no length behind them and no place here; a decoder would go on reading elsewhere than we do.
+        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xDA:
+            return None
         # C0..CF are frame headers, except C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding).
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return int.from_bytes(data[at + 5:at + 7]), int.from_bytes(data[at + 7:at + 9])
-        at += 2 + int.from_bytes(data[at + 2:at + 4])
+        length = int.from_bytes(data[at + 2:at + 4])
+        if length < 2:
+            return None
+        at += 2 + length
     return None

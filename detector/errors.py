@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 from collections.abc import Callable, Iterable
@@ -43,6 +44,10 @@ def run_command(main: Callable[[], int | None]) -> int:
         The command's code; 2 after a `UserError` (its one line goes to standard error);
         130 after Ctrl-C, as shells expect; 141 when whoever reads standard output has gone.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show, on one that knows ASCII only, is shown by its codes.
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return main() or 0
     except UserError as error:

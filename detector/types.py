@@ -50,6 +50,19 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Origin:
+    """Which pictures a clip is made of, so that a GPU keeps those it has seen.
+
+    Attributes:
+        memory: any object that stands for what the pictures were taken from; lives as long as that does.
+        serials: T numbers; a number stands for the same picture as long as `memory` lives, and later ones are higher.
+    """
+
+    memory: object
+    serials: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Clip:
     """Frames that an action network sees at once, and the key frame that they are about.
 
@@ -57,17 +70,21 @@ class Clip:
         images: (T, h, w, 3) uint8 **RGB**, resized, oldest first, evenly spaced in media time.
         key_frame: the full-size frame that boxes refer to.
         key_index: position in `images` of the frame nearest to the key frame.
+        origin: which pictures these are; None where nobody would see them twice.
     """
 
     images: np.ndarray
     key_frame: Frame
     key_index: int
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.images.shape, self.images.dtype
         _expect(len(shape) == 4 and shape[3] == 3, "Clip.images", shape, "(T, h, w, 3)")
         _expect(dtype == np.uint8, "Clip.images", dtype, "uint8")
         _expect(0 <= self.key_index < shape[0], "Clip.key_index", self.key_index, f"0..{shape[0] - 1}")
+        serials = shape[0] if self.origin is None else len(self.origin.serials)
+        _expect(serials == shape[0], "Clip.origin", f"{serials} serials", f"{shape[0]}, one a picture")
 
     @property
     def size_hw(self) -> tuple[int, int]:

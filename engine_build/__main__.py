@@ -1,4 +1,7 @@
-"""`python -m engine_build` builds an engine and says what it gained; `python -m engine_build bench` compares them."""
+"""`python -m engine_build` builds an engine and says what it gained; `python -m engine_build bench` compares them.
+
+`python -m engine_build gpu_day` measures all there is to measure on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,10 @@ def main(arguments: list[str] | None = None, prog: str = PROG) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["bench"]:
         return _bench(bench_parser(f"{prog} bench").parse_args(arguments[1:]))
+    if arguments[:1] == ["gpu_day"]:
+        from engine_build.gpu_day.command import gpu_day
+
+        return gpu_day(arguments[1:], f"{prog} gpu_day")
     if arguments and not arguments[0].startswith("-"):
         raise UserError(f"{arguments[0]}: unknown here; perhaps bench, or --model {arguments[0]}? ({prog} --help)")
     return _build(build_parser(prog).parse_args(arguments))
@@ -34,7 +41,8 @@ def build_parser(prog: str = PROG) -> CommandLine:
 
     parser = CommandLine(
         prog, description="Turn an action model into the fastest engine of this machine, verified and cached.",
-        epilog="compare every engine of this machine:\n  %(prog)s bench --json bench.json",
+        epilog="compare every engine of this machine:\n  %(prog)s bench --json bench.json\n"
+        "measure all that a GPU can do:\n  %(prog)s gpu_day --json gpu.json",
     )
     _common(parser)
     engine = parser.add_argument("--engine", default="auto", metavar="NAME", help=f"auto, {', '.join(TARGETS)}")
@@ -69,6 +77,7 @@ def _common(parser: CommandLine) -> None:
 
 def _model(options: argparse.Namespace) -> tuple[Any, Any]:
     from detector.weights.choose import load_action_model, resolve_action_model
+    from engine_build.untrained import settle_statistics
 
     model, path = resolve_action_model(options.model, allow_untrained=options.untrained)
     model = model.as_causal() if options.causal else model
@@ -188,36 +197,14 @@ def parse_size(text: str | None, model: Any) -> tuple[int, int]:
     Raises:
         UserError: not two numbers of at least 32.
     """
-    from detector.views import TubeView
+    from engine_build.clips import usual_size
 
     if text is None:
-        if isinstance(model.view, TubeView):
-            return model.view.size_px, model.view.size_px
-        return model.view.short_side_px, model.view.short_side_px * 16 // 9
+        return usual_size(model)
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(p.isdigit() and int(p) >= 32 for p in parts):
         raise UserError(f"--size: got {text!r}, expected HEIGHTxWIDTH of at least 32 pixels each, such as 256x455")
     return int(parts[0]), int(parts[1])
-
-
-def settle_statistics(model: Any, network: Any) -> None:
-    """Give a random network's batch norms the statistics of a drawn clip, so that its activations have a usual size."""
-    import torch
-    from torch import nn
-
-    from engine_build.clips import drawn_clips, engine_input
-
-    size_hw = parse_size(None, model) if model.view.short_side_px < 256 else (128, 170)
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm3d)]
-    for norm in norms:
-        norm.momentum = None
-        norm.train()
-    clip = drawn_clips(model, size_hw, 1)[0]
-    with torch.no_grad():
-        network.forward_trunk(torch.from_numpy(engine_input(model, clip, size_hw)[0]))
-    network.eval()
-    network.random_weights = True
-    nn.init.normal_(network.head.projection.weight, std=0.05, generator=torch.Generator().manual_seed(0))
 
 
 def time_pairs(engine: Any, network: Any, frames: Any, rois: Any, pairs: int) -> tuple[float, float]:

@@ -60,7 +60,7 @@ class Yardstick(nn.Module):
 
     def forward(self, frames: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
         """frames (B, T, h, w, 3) uint8 and rois (K, 5) → scores (K, 80)."""
-        x = (frames.permute(0, 4, 1, 2, 3).float() / 255 - 0.45) / 0.225
+        x = ((frames.permute(0, 4, 1, 2, 3).float() / 255 - 0.45) / 0.225).to(rois.dtype)
         return self.network([x[:, :, self.slow_indices], x], rois)
 
 

@@ -275,8 +275,7 @@ def _open(job: Job, stored: StoredEngine) -> Engine:
 def _torch_engine(job: Job) -> Engine:
     from engine_build.run_torch import TorchEngine
 
-    on_gpu = job.target == "torch_cuda"
-    return TorchEngine(job.network, job.precision, "cuda" if on_gpu else "cpu", compiled=on_gpu)
+    return TorchEngine(job.network, job.precision, "cuda" if job.target == "torch_cuda" else "cpu")
 
 
 def _quiet(cache: EngineCache) -> EngineCache:

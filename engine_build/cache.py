@@ -245,8 +245,8 @@ def _explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = _free_mb(folder)
-            raise UserError(f"engine cache: the disk of {folder} is full ({free} MB free); free some, or {_ELSEWHERE}") \
-                from error
+            raise UserError(f"engine cache: the disk of {folder} is full ({free} MB free); free some, or {_ELSEWHERE}"
+                            ) from error
         raise UserError(f"engine cache: cannot write to {folder} ({error.strerror or error}); {_ELSEWHERE}") from error
 
 

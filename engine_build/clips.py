@@ -15,7 +15,7 @@ import numpy as np
 from detector.data import decode
 from detector.errors import UserError
 from detector.types import Boxes, Clip, Frame
-from detector.views import FrameView
+from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel
 
 # Boxes as fractions of width and height (x1, y1, x2, y2): two standing people, one close, one far away.
@@ -44,6 +44,13 @@ def engine_input(model: ActionModel, clip: Clip, size_hw: tuple[int, int]) -> tu
     if frames.shape[2:4] != tuple(size_hw):
         raise ValueError(f"clip: got frames of {frames.shape[2:4]}, expected {tuple(size_hw)} (h, w)")
     return frames, rois
+
+
+def usual_size(model: ActionModel) -> tuple[int, int]:
+    """Height and width in pixels of what an engine sees: a tube, or 16:9 frames of the model's short side."""
+    if isinstance(model.view, TubeView):
+        return model.view.size_px, model.view.size_px
+    return model.view.short_side_px, model.view.short_side_px * 16 // 9
 
 
 def fit_clip(model: ActionModel, clip: Clip, size_hw: tuple[int, int]) -> Clip:

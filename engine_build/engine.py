@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from detector.types import Boxes, Clip
+from detector.views import View
+
 
 class Engine(Protocol):
     """An action network, made fast. Loaded, run and freed in one thread.
@@ -45,3 +48,12 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free what it holds. May be called twice."""
         ...
+
+
+def prepare(engine: Engine, view: View, clip: Clip, boxes: Boxes) -> tuple[Any, np.ndarray]:
+    """Show a clip and its people to an engine: frames for its `run_trunk`, and ROI rows.
+
+    Engines on a GPU may do it there, with a `prepare` of their own; for the others `view.prepare` does it.
+    """
+    own = getattr(engine, "prepare", None)
+    return view.prepare(clip, boxes) if own is None else own(view, clip, boxes)

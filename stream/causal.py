@@ -69,7 +69,7 @@ class CausalStream:
         scored: Scored = watch.wait_for(watch.session.score_step(watch, frames, rows, step.restart))
         if boxes is None:
             return None
-        return watch.record_answer(step.key, boxes, scored, due_s, available_s)
+        return watch.answered(step.key, boxes, scored, due_s, available_s)
 
 
 def rois_of(boxes: Boxes, key: Moment, ring: Ring) -> np.ndarray:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 # A polite kill ends within three seconds; this leaves time to go.
 KILL_GRACE_S = 1.8
@@ -32,7 +33,7 @@ class Ending:
         number: of the first signal that came, 0 before.
     """
 
-    def __init__(self, leave: Callable[[int], None] | None = None) -> None:
+    def __init__(self, leave: Callable[[int], object] | None = None) -> None:
         """
         Args:
             leave: ends the process with an exit code, at once; tests replace it.
@@ -124,7 +125,7 @@ class Ending:
             self._leave(128 + number)
 
 
-def leave_now(code: int) -> None:
+def leave_now(code: int) -> NoReturn:
     """End this process and those that it started, without waiting for anything."""
     for listing in glob.glob("/proc/self/task/*/children"):
         with contextlib.suppress(OSError, ValueError), open(listing, encoding="ascii") as file:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from detector.types import Clip, Frame
+from detector.types import Clip, Frame, Origin
 from stream.gaps import is_gap
 from stream.geometry import Fit
 
@@ -33,6 +33,10 @@ class Moment:
     def of(cls, frame: Frame) -> Moment:
         """That of a frame."""
         return cls(frame.index, frame.time_s, frame.captured_s, frame.size_hw, frame.segment)
+
+
+class _Memory:
+    """Stands for a ring's pixels in `Origin`, which must not keep them alive."""
 
 
 def shrink(image: np.ndarray, frame_hw: tuple[int, int], out: np.ndarray) -> None:
@@ -71,6 +75,9 @@ class Ring:
         self._free = list(range(capacity))
         self._slots: list[int] = []
         self._moments: list[Moment] = []
+        # Beside the moments; a frame's own number may begin anew with its source.
+        self._serials: list[int] = []
+        self._written, self._memory = 0, _Memory()
         self._frame_hw, self._horizon_s = frame_hw, horizon_s
         self._min_gap_s = 0.8 / max_fps
         self._begun_s = -np.inf
@@ -89,7 +96,7 @@ class Ring:
         with self._lock:
             if self._moments and is_gap(self._moments[-1], frame):
                 self._free.extend(self._slots)
-                self._slots, self._moments = [], []
+                self._slots, self._moments, self._serials = [], [], []
                 self._begun_s = frame.time_s
             if self._moments and frame.time_s - self._moments[-1].time_s < self._min_gap_s:
                 return False
@@ -98,11 +105,14 @@ class Ring:
             ):
                 self._free.append(self._slots.pop(0))
                 self._moments.pop(0)
+                self._serials.pop(0)
             slot = self._free.pop()
         # Outside the lock: nobody reads a slot that is not listed.
         shrink(frame.image, self._frame_hw, self._pixels[slot])
         with self._lock:
             self._slots.append(slot)
+            self._serials.append(self._written)
+            self._written += 1
             self._moments.append(Moment.of(frame))
         return True
 
@@ -163,9 +173,10 @@ class Ring:
             # A hair's tolerance, so that rounding does not decide between two frames that are equally near.
             positions = np.where(wanted - times[before] <= times[after] - wanted + 1e-9, before, after)
             images = self._pixels[[self._slots[p] for p in positions]]
+            origin = Origin(self._memory, tuple(self._serials[p] for p in positions))
         padded_hw = Fit(key.source_hw, self._frame_hw).padded_hw
         black = np.broadcast_to(np.zeros(3, np.uint8), (*padded_hw, 3))
-        return Clip(images, Frame(black, key.index, key.time_s, key.captured_s), key_index)
+        return Clip(images, Frame(black, key.index, key.time_s, key.captured_s), key_index, origin)
 
     def _position(self, time_s: float) -> int:
         return min(range(len(self._moments)), key=lambda p: abs(self._moments[p].time_s - time_s))

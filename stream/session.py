@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, get_args
 
@@ -29,7 +29,7 @@ from detector.person import PersonDetector
 from detector.types import Boxes, Clip
 from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel
-from engine_build.engine import Engine
+from engine_build.engine import Engine, prepare
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
 from stream.session_options import check_name
@@ -119,6 +119,7 @@ class Session:
         build_engine: Callable[[tuple[int, int]], Engine],
         untrained: bool = False,
         notices: tuple[str, ...] = (),
+        people: Session | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Start the two threads; nothing is built before it is needed.
@@ -129,10 +130,12 @@ class Session:
             build_engine: called with (h, w) of the frames or tubes, in the engine's thread, once per size.
             untrained: the weights are random.
             notices: lines for the user.
+            people: whose detector is used instead of an own one; must be closed later than this.
             clock: for durations.
         """
         self.model, self.untrained, self.notices = model, untrained, notices
         self._create_detector, self._build_engine, self._clock = create_detector, build_engine, clock
+        self._people = people
         self._detector: PersonDetector | None = None
         self._forks: weakref.WeakKeyDictionary[object, PersonDetector] = weakref.WeakKeyDictionary()
         self._engines: dict[tuple[int, int], Engine] = {}
@@ -152,10 +155,14 @@ class Session:
     @property
     def detector_name(self) -> str:
         """What finds people; "" before it is loaded."""
+        if self._people is not None:
+            return self._people.detector_name
         return self._detector.name if self._detector else ""
 
     def set_person_threshold(self, threshold: float) -> None:
         """Change the confidence over which a box is a person, from the next detection on."""
+        if self._people is not None:
+            self._people.set_person_threshold(threshold)
         self._person_threshold = threshold
 
     def frame_size(self, source_hw: tuple[int, int]) -> tuple[int, int]:
@@ -177,12 +184,20 @@ class Session:
 
     def load_detector(self) -> PersonDetector:
         """Load the person detector in its thread, and wait for it."""
-        return self._detector_worker.submit(self._get_detector).result()
+        return self._load_detector().result()
+
+    def wrap_detector(self, wrap: Callable[[PersonDetector], PersonDetector]) -> None:
+        """Put something round the person detector, in its thread, before any stream uses it."""
+        def job() -> None:
+            self._detector = wrap(self._get_detector())
+            self._forks.clear()
+
+        self._detector_worker.submit(job).result()
 
     def prepare(self, source_hw: tuple[int, int]) -> Future[None]:
         """Load the detector and build the engine for a source of that size now; the future ends when both are."""
         size_hw = self.frame_size(source_hw)
-        loaded = self._detector_worker.submit(self._get_detector)
+        loaded = self._load_detector()
 
         def build() -> None:
             self._engine_for(size_hw)
@@ -195,6 +210,8 @@ class Session:
 
         What the detector remembers of earlier pictures is kept apart for each `stream`, any object, while it lives.
         """
+        if self._people is not None:
+            return self._people.detect(image, stream)
 
         def job() -> tuple[Boxes, float]:
             detector = self._forks.get(stream)
@@ -210,7 +227,11 @@ class Session:
 
     def score(self, clip: Clip, boxes: Boxes) -> Future[Scored]:
         """Score N people of a clip's key frame; boxes are pixels of `clip.key_frame`."""
-        return self._engine_worker.submit(lambda: self._score(clip, boxes))
+        return self._engine_worker.submit(lambda: self._score_all([(clip, boxes)])[0])
+
+    def score_all(self, work: Sequence[tuple[Clip, Boxes]]) -> Future[list[Scored]]:
+        """Score the people of several clips, those of one size in one call; the seconds of each are those of all."""
+        return self._engine_worker.submit(lambda: self._score_all(work))
 
     def score_step(self, stream: object, frames: np.ndarray, boxes: np.ndarray, restart: bool) -> Future[Scored]:
         """Run a step of a causal model for one stream, with those of other streams that wait; see `StepBatches.add`."""
@@ -243,6 +264,11 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _load_detector(self) -> Future[PersonDetector]:
+        if self._people is not None:
+            return self._people._load_detector()
+        return self._detector_worker.submit(self._get_detector)
+
     def _get_detector(self) -> PersonDetector:
         if self._detector is None:
             self._detector = self._create_detector()
@@ -255,22 +281,25 @@ class Session:
             self._engines[key] = self._build_engine(key)
         return self._engines[key]
 
-    def _score(self, clip: Clip, boxes: Boxes) -> Scored:
-        engine = self._engine_for(clip.size_hw)
-        start = self._clock()
-        if not len(boxes):
-            return Scored(np.zeros((0, len(self.model.labels)), np.float32), 0.0)
-        frames, rois = self.model.view.prepare(clip, boxes)
-        if isinstance(self.model.view, FrameView):
-            scores = engine.run_head(engine.run_trunk(frames), rois)
-        else:
-            parts = []
-            for first in range(0, len(frames), TUBES_AT_ONCE):
-                rows = rois[first:first + TUBES_AT_ONCE].copy()
-                rows[:, 0] -= first
-                parts.append(engine.run_head(engine.run_trunk(frames[first:first + TUBES_AT_ONCE]), rows))
-            scores = np.concatenate(parts)
-        return Scored(np.asarray(scores, np.float32), self._clock() - start)
+    def _score_all(self, work: Sequence[tuple[Clip, Boxes]]) -> list[Scored]:
+        nobody = Scored(np.zeros((0, len(self.model.labels)), np.float32), 0.0)
+        scored = [nobody] * len(work)
+        frames_alike = isinstance(self.model.view, FrameView)
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for i, (clip, boxes) in enumerate(work):
+            if len(boxes):
+                # Tubes are of one size, whatever they are cut from.
+                by_size.setdefault(clip.size_hw if frames_alike else (0, 0), []).append(i)
+        for members in by_size.values():
+            engine = self._engine_for(work[members[0]][0].size_hw)
+            start = self._clock()
+            prepared = [prepare(engine, self.model.view, *work[i]) for i in members]
+            scores = _run_batch(engine, prepared, None if frames_alike else TUBES_AT_ONCE)
+            seconds = self._clock() - start
+            ends = np.cumsum([len(rois) for _, rois in prepared])[:-1]
+            for i, rows in zip(members, np.split(scores, ends)):
+                scored[i] = Scored(rows, seconds)
+        return scored
 
     def _free_engines(self) -> None:
         self._steps.clear()
@@ -284,9 +313,37 @@ class Session:
             self._detector = None
 
 
+def _run_batch(
+    engine: Engine, prepared: list[tuple[Any, np.ndarray]], most: int | None
+) -> np.ndarray:
+    """Scores (N, A) of what a view prepared for several clips; at most so many frames or tubes in a call."""
+    firsts = np.cumsum([0, *(len(frames) for frames, _ in prepared)])
+    frames = _joined([frames for frames, _ in prepared])
+    rois = np.concatenate([rows for _, rows in prepared]).astype(np.float32)
+    rois[:, 0] += np.repeat(firsts[:-1], [len(rows) for _, rows in prepared])
+    parts = []
+    for first in range(0, len(frames), most or len(frames)):
+        last = first + (most or len(frames))
+        rows = rois[(rois[:, 0] >= first) & (rois[:, 0] < last)]
+        rows[:, 0] -= first
+        parts.append(engine.run_head(engine.run_trunk(frames[first:last]), rows))
+    return np.asarray(np.concatenate(parts), np.float32)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Frames of several clips as one batch, where they are: in numpy's memory or on the engine's device."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch
+
+    return torch.cat(parts)
+
+
 def open_session(
     model: str = "auto",
-    detector: str = "auto",
+    detector: str | Callable[[], PersonDetector] | Session = "auto",
     *,
     engine: str = "auto",
     precision: str = "auto",
@@ -300,7 +357,7 @@ def open_session(
 
     Args:
         model: a model's name, a weights file, or `auto` (the best that is here; never downloads).
-        detector: a person detector's name, or `auto`.
+        detector: a person detector's name, or `auto`; or what creates one; or a session whose detector is shared.
         engine: what runs the network: `auto`, `openvino`, `torch`, `tensorrt`, ...
         precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`.
         device: of the detector: `auto`, `cpu` or `cuda`.
@@ -332,13 +389,15 @@ def open_session(
             build_apart(model, size_hw, engine, precision, untrained, report, causal)
         return make(record, network, size_hw=size_hw, report=report, **chosen)
 
+    def create() -> PersonDetector:
+        if callable(detector):
+            return detector()
+        assert isinstance(detector, str)
+        return accelerate(create_person_detector(detector, threshold=person_threshold, device=device), report)
+
     session = Session(
-        record,
-        create_detector=lambda: accelerate(
-            create_person_detector(detector, threshold=person_threshold, device=device), report
-        ),
-        build_engine=build,
-        untrained=path is None,
+        record, create_detector=create, build_engine=build, untrained=path is None,
+        people=detector if isinstance(detector, Session) else None,
     )
     try:
         people = session.load_detector()

@@ -30,7 +30,7 @@ def add_session_options(group: Any, *, many_models: bool = False) -> None:
     group.add_argument("--precision", default="auto", metavar="P", help="fp32, fp16, bf16 or int8")
     group.add_argument("--device", default="auto", metavar="D", help="of the person detector: cpu or cuda")
     group.add_argument("--person-threshold", type=float, metavar="X", help="surety that a box is a person, 0 to 1")
-    group.add_argument("--cache-dir", metavar="DIR", help="where built engines are kept (default: beside the weights)")
+    group.add_argument("--cache-dir", metavar="DIR", help="where built engines are kept (beside the weights)")
     group.add_argument("--untrained", action="store_true", help="allow random action weights, marked as such")
 
 

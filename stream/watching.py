@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from detector.types import Boxes, Detections, Frame, iou
+from detector.types import Boxes, Clip, Detections, Frame, iou
 from stream.answers import AnswerBoard
 from stream.gaps import MAX_GAP_S, is_gap
 from stream.geometry import Fit, scale_boxes
@@ -189,17 +189,24 @@ class Watch:
             came meanwhile they have no ids, and are forgotten.
         """
         boxes, seconds = self.wait_for(self.session.detect(frame.image, self))
+        return self.found(frame, boxes, seconds), seconds
+
+    def found(self, frame: Frame, boxes: Boxes, seconds: float) -> Boxes:
+        """Track the people that a detector found in a frame in so many seconds; gives them back with track ids.
+
+        Where a gap came meanwhile they have no ids, and are forgotten.
+        """
         reference = self._to_reference(boxes, frame.size_hw)
         with self._lock:
             if frame.time_s < self._begun_s:
-                return boxes, seconds
+                return boxes
             tracked = self._tracker.update(reference, frame.time_s)
             gap_s = max(frame.time_s - self._last_seen_s if math.isfinite(self._last_seen_s) else 0.0, seconds)
             self._believed_s = max(UNTRACKED_S, min(2 * gap_s, UNTRACKED_AT_MOST_S))
             self._last_seen, self._last_seen_s = tracked, frame.time_s
             self._detections.tick(self.clock())
             self._detect_s = seconds
-        return self._from_reference(tracked, frame.size_hw), seconds
+        return self._from_reference(tracked, frame.size_hw)
 
     def people_at(self, time_s: float, size_hw: tuple[int, int], predicted: bool = False) -> Boxes:
         """People at a media time in pixels of a frame of that size: interpolated, or predicted past the last run."""
@@ -225,17 +232,21 @@ class Watch:
         Returns:
             The answer; None where a gap came between and the clip is gone.
         """
-        assert self.ring is not None
-        clip = self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
+        clip = self.cut(key)
         if clip is None:
             return None
         scored: Scored = self.wait_for(self.session.score(clip, boxes))
-        return self.record_answer(key, boxes, scored, due_s, available_s)
+        return self.answered(key, boxes, scored, due_s, available_s)
 
-    def record_answer(
+    def cut(self, key: Moment) -> Clip | None:
+        """The clip about a key frame; None where a gap came between and it is gone."""
+        assert self.ring is not None
+        return self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
+
+    def answered(
         self, key: Moment, boxes: Boxes, scored: Scored, due_s: float, available_s: float
     ) -> KeyFrameResult:
-        """Remember the labels of an answer; arguments as for `answer`, and what the network said."""
+        """Remember the scores of a key frame's people; arguments as for `answer`."""
         now = self.clock()
         detections = Detections(boxes, scored.scores)
         with self._lock:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,14 +38,13 @@ from stream.sources.local import local_path
 from stream.sources.secrets import file_stem, redact, redact_text, source_from_environment
 from stream.stats import Stats
 
+if TYPE_CHECKING:
+    from stream.events.watched import WatchedEvents
+
 log = logging.getLogger(__name__)
 OUT = Path("out")
-DESCRIPTION = """\
-Watch a camera or a video and label what each person does. Without a source: the
-first camera in a window, or the bundled clip; without a window, files in ./out."""
-EPILOG = """\
-%(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl
-q or Ctrl-C ends; files are kept. JSON lines are described in stream/results.py."""
+DESCRIPTION = "Label what people do in a camera (the first, if none is named) or a video."
+EPILOG = "%(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl"
 
 
 def parser(prog: str = "python -m stream.webcam") -> CommandLine:
@@ -55,7 +54,7 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
     )
     what = cli.add_argument_group("what to watch")
     what.add_argument("place", nargs="?", metavar="SOURCE", help="camera number, file, URL, sample, @FILE with it")
-    what.add_argument("--source", metavar="S", help="the same, as an option")
+    what.add_argument("--source", metavar="S", help=argparse.SUPPRESS)  # as an option
     what.add_argument("--live", action="store_true", help="play a file as if it were a camera")
     what.add_argument("--loop", action="store_true", help="play a file again and again")
     what.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of video")
@@ -68,13 +67,14 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
     shown.add_argument("--every", type=float, metavar="N", help="seconds between key frames (files 1, live: fastest)")
     shown.add_argument("--smooth", type=float, default=0.4, metavar="N", help="average shown scores over N s (0.4)")
     shown.add_argument("--display", choices=("now", "synced", "none"), default="now", metavar="W",
-                       help="window: now (default), synced (waits for labels), none")
+                       help="window, q ends: now (default), synced (waits for labels), none")
     out = cli.add_argument_group("what is kept (any together)")
     out.add_argument("--output", metavar="MP4", help="annotated video that browsers play")
     out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame; - is standard output")
     out.add_argument("--ava-csv", metavar="FILE", help="all scores in the format of AVA's evaluation")
     out.add_argument("--overwrite", action="store_true", help="replace a film of that name; else it gets a new one")
     out.add_argument("--all-scores", action="store_true", help="every class in the JSON lines")
+    out.add_argument("--events", metavar="RULES", help="keep, film and tell events (python -m stream.events)")
     cli.add_help_and_version(out)
     return cli
 
@@ -111,8 +111,9 @@ def _run(argv: list[str] | None, prog: str, ending: Ending | None) -> int:
     )
     with contextlib.ExitStack() as stack:
         window_wanted = args.display != "none" and _display()
+        events = _events(args, stack)
         # In a thread of its own: a signal is not heard in one that waits for a camera.
-        source = _in_thread(lambda: _open(args, window_wanted))
+        source = _in_thread(lambda: _open(args, window_wanted, events.tap if events else None))
         stack.callback(source.close)
         _default_outputs(args, source, window_wanted)
         _settle_outputs(args, source)
@@ -125,12 +126,28 @@ def _run(argv: list[str] | None, prog: str, ending: Ending | None) -> int:
         stack.callback(_close_session, session, ending)
         for line in session.notices:
             say(line)
-        _watch(args, options, source, session, window_wanted, ending)
+        _watch(args, options, source, session, window_wanted, ending, events)
     return 0
 
 
+def _events(args: argparse.Namespace, stack: contextlib.ExitStack) -> WatchedEvents | None:
+    """What watches for events, where a file of rules was given."""
+    if args.events is None:
+        return None
+    from stream.events.needs import check_packages
+
+    check_packages()
+    from stream.events.watched import WatchedEvents
+
+    named = args.source if args.source is not None else source_from_environment()
+    events = WatchedEvents(args.events, named, args.live, say)
+    stack.callback(events.close)
+    return events
+
+
 def _watch(
-    args: argparse.Namespace, options: Options, source: Source, session: Session, window_wanted: bool, ending: Ending
+    args: argparse.Namespace, options: Options, source: Source, session: Session, window_wanted: bool,
+    ending: Ending, events: WatchedEvents | None = None,
 ) -> None:
     """Iterate the pipeline; every file is closed, whatever happens."""
     from stream.picture.window import Window
@@ -143,6 +160,8 @@ def _watch(
         if window is not None:
             stack.callback(window.close)
         pictures = window is not None or outputs.film is not None
+        if events is not None:
+            source, options = events.begin(source, session.model.labels), events.often_enough(options, source)
         pipeline = stack.enter_context(Pipeline(
             source, session, options if pictures else Options(options.every_s, pictures=False)
         ))
@@ -156,6 +175,8 @@ def _watch(
         for update in pipeline:
             with ending.held():
                 go_on = _take(update, outputs, limits, window)
+                if events is not None:
+                    events.take(update.results)
             stats.add(update, time.monotonic())
             progress(update)
             if not go_on or (args.seconds and _moment_s(update) >= args.seconds):
@@ -240,13 +261,13 @@ def _progress(source: Source, args: argparse.Namespace):
         yield lambda update: bar.update(max(min(_moment_s(update), bar.total) - bar.n, 0))
 
 
-def _open(args: argparse.Namespace, window: bool) -> Source:
+def _open(args: argparse.Namespace, window: bool, tap: Callable[[Any, Any], None] | None = None) -> Source:
     """The source that was named; without a name the first camera, and without a camera the bundled clip."""
     named = args.source if args.source is not None else source_from_environment()
     if named is not None:
-        return open_source(named, live=args.live, loop=args.loop)
+        return open_source(named, live=args.live, loop=args.loop, tap=tap)
     try:
-        return open_source("0")
+        return open_source("0", tap=tap)
     except UserError as error:
         say(f"no camera ({str(error).split(': ', 1)[-1].split(';')[0]}); playing the bundled clip instead")
     # In a window the clip plays like a camera until it is closed; without one it is worked through once.
@@ -255,7 +276,7 @@ def _open(args: argparse.Namespace, window: bool) -> Source:
 
 def _default_outputs(args: argparse.Namespace, source: Source, window: bool) -> None:
     """Without a window and without any output named, write to ./out/ and say so."""
-    if window or args.output or args.jsonl or args.ava_csv:
+    if window or args.output or args.jsonl or args.ava_csv or args.events:
         return
     stem = file_stem(source.name) if isinstance(source, VideoFile) else "camera"
     args.output, args.jsonl = (str(with_ending(OUT / stem, ending, stem=stem)) for ending in (".mp4", ".jsonl"))
@@ -361,17 +382,25 @@ def run(argv: list[str] | None = None, prog: str = "python -m stream.webcam") ->
     give_large_blocks_back_at_once()
     ending = Ending()
     ending.install()
-    code = run_command(lambda: main(argv, prog, ending))
-    ending.finished()
-    if ending.number:
+    try:
+        return main(argv, prog, ending)
+    except (KeyboardInterrupt, UserError) as why:
+        if not ending.number:
+            raise
         # Threads may be at work in networks still, which Python must not be torn down beneath.
-        leave_now(ending.exit_code if code == 130 else code)
-    return code
+        ending.finished()
+        say(f"error: {why}" if isinstance(why, UserError) else "stopped")
+        leave_now(2 if isinstance(why, UserError) else ending.exit_code)
+    finally:
+        ending.uninstall()
 
 
 def command() -> int:
     """Entry point."""
-    return run_command(run)
+    code = run_command(run)
+    # All is done; a Ctrl-C now would be a traceback out of Python's own end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 if __name__ == "__main__":

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests for a GPU skip without one, unless REQUIRE_GPU=1: a run on a GPU must not pass by skipping."""
+    if item.get_closest_marker("gpu") is None or os.environ.get("REQUIRE_GPU") == "1":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
 
 
 def numbered_picture(number: int, size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
@@ -41,6 +51,8 @@ def write_video(tmp_path: Path) -> Callable[..., Path]:
         name: str = "clip.mp4", frames: int = 20, fps: float = 10.0, size_hw: tuple[int, int] = (48, 64),
         times_s: list[float] | None = None, codec: str = "libx264",
     ) -> Path:
+        import av  # tests for a GPU run where it is missing
+
         path = tmp_path / name
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))

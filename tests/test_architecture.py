@@ -29,6 +29,11 @@ HEAVY = {
     "aiortc",
     "onnx",
     "onnxruntime",
+    "sqlalchemy",
+    "alembic",
+    "paho",
+    "apprise",
+    "psycopg",
 }
 # Imported at the top of a file, these would slow down or break every user who does not need them.
 ONLY_INSIDE_FUNCTIONS = HEAVY
@@ -118,8 +123,8 @@ def test_a_circle_is_seen():
 # Rooms of `detector` from the ground up: an import points to a lower floor or stays on its own.
 FLOORS = (
     ("errors", "doors", "command_line", "files", "types", "labels", "sampling", "device"),
-    ("views", "to_supervision", "tracking"), ("slowfast",), ("weights",), ("person", "data", "rendering"),
-    ("evaluation",), ("training",), ("bundled",),
+    ("views", "device_views", "to_supervision", "tracking"), ("slowfast",), ("weights",),
+    ("person", "data", "rendering"), ("evaluation",), ("training",), ("bundled",),
 )
 
 
@@ -198,3 +203,14 @@ def test_every_command_line_has_the_same_manners():
     """One line for a mistake, did-you-mean, --version: see detector/command_line.py."""
     bare = [p for _, p in ALL_FILES if " argparse.ArgumentParser(" in p.read_text(encoding="utf-8")]
     assert [str(p.relative_to(ROOT)) for p in bare] == []
+
+
+def test_tests_for_a_gpu_need_a_bare_machine_alone():
+    """They are run where torch, OpenCV and pytest are, and little else: see engine_build/gpu_day."""
+    bare = {"torch", "torchvision", "numpy", "cv2", "pytest", "onnx", "onnxruntime", *ROOMS, "tests"}
+    marked = [p for p in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in p.read_text(encoding="utf-8")]
+    own = [p for p in marked if p.name != Path(__file__).name]
+    assert own
+    for path in [*own, ROOT / "tests" / "conftest.py"]:
+        outside = {m.split(".")[0] for m, top in imports_of(path) if top} - bare - set(sys.stdlib_module_names)
+        assert not outside, f"{path.name} imports {outside}"

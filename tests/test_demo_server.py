@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -15,8 +16,11 @@ from starlette.websockets import WebSocketDisconnect
 from demo.choices import Choices
 from demo.gate import COOKIE
 from demo.page import build_page, page_options
+from demo.pool import Busy
 from demo.server import Backend, Limits, create_app
 from demo.shelf import Shelf
+from demo.uploads import Pace, Stalled, take_upload
+from detector.errors import UserError
 
 TAB = "a" * 24
 ORIGIN, LINE = "http://127.0.0.1:7860", "ws://127.0.0.1:7860/line?tab="
@@ -43,11 +47,16 @@ def backend(app_and_backend):
 
 @pytest.fixture
 def visit(app_and_backend):
-    """A browser that has opened the page."""
+    """A browser that has opened the page; with `line` the page has had its line."""
+    app, backend = app_and_backend
 
-    def visit() -> TestClient:
-        client = TestClient(app_and_backend[0], base_url="http://127.0.0.1:7860")
+    def visit(line: bool = False, tab: str = TAB) -> TestClient:
+        client = TestClient(app, base_url=ORIGIN)
         assert client.get("/").status_code == 200
+        if line:
+            with client.websocket_connect(LINE + tab, headers={"origin": ORIGIN}) as socket:
+                assert socket.receive_json()["event"] == "hello"
+                hang_up(socket, lambda: tab not in backend.tabs)
         return client
 
     return visit
@@ -68,7 +77,7 @@ def hang_up(line, until) -> None:
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(app_and_backend):
-    client = TestClient(app_and_backend[0])
+    client = TestClient(app_and_backend[0], base_url=ORIGIN)
     cookie = client.get("/").headers["set-cookie"]
     assert cookie.startswith(COOKIE + "=")
     assert "HttpOnly" in cookie
@@ -135,7 +144,7 @@ def test_the_pages_own_events_do_reach_gradio(visit):
 
 
 def test_an_upload_is_readable_by_its_visitor_alone(visit, backend, clip):
-    ann, bob = visit(), visit()
+    ann, bob = visit(line=True), visit(line=True)
     answer = upload(ann, clip)
     assert answer.status_code == 200, answer.text
     key = answer.json()["key"]
@@ -162,13 +171,13 @@ def test_an_upload_is_readable_by_its_visitor_alone(visit, backend, clip):
     ],
 )
 def test_what_is_no_good_is_refused_and_deleted(visit, backend, data, name, says):
-    client, before = visit(), len(backend.shelf)
+    client, before = visit(line=True), len(backend.shelf)
     answer = upload(client, data, name)
     assert answer.status_code == 400
     assert says in answer.json()["error"]
     assert str(backend.shelf.root) not in answer.text
     assert len(backend.shelf) == before
-    assert len(list(backend.shelf.root.iterdir())) == before
+    assert len([path for path in backend.shelf.root.iterdir() if path.is_dir()]) == before
 
 
 def test_a_body_that_hides_its_size_is_cut_off(visit, backend):
@@ -178,21 +187,155 @@ def test_a_body_that_hides_its_size_is_cut_off(visit, backend):
             yield bytes(10_000)
 
     before = len(backend.shelf)
-    answer = visit().post("/upload", content=body(), headers={"x-tab": TAB, "x-file-name": "x.mp4"})
+    answer = visit(line=True).post("/upload", content=body(), headers={"x-tab": TAB, "x-file-name": "x.mp4"})
     assert answer.status_code == 400
     assert "expected at most" in answer.json()["error"]
     assert len(backend.shelf) == before
 
 
 def test_an_upload_without_the_cookie_is_refused(app_and_backend, clip):
-    assert upload(TestClient(app_and_backend[0]), clip).status_code == 400
+    answer = upload(TestClient(app_and_backend[0], base_url=ORIGIN), clip)
+    assert answer.status_code == 400
+    assert "no cookie" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("cookie", ["x" * 24, None], ids=["made up", "given"])
+def test_an_upload_without_an_open_page_is_refused(visit, backend, clip, cookie):
+    client = visit()
+    if cookie:
+        client.cookies.set(COOKIE, cookie)
+    answer = client.post("/upload", content=clip, headers={"x-tab": "n" * 24, "x-file-name": "clip.mp4"})
+    assert answer.status_code == 400
+    assert "page is not open" in answer.json()["error"]
+    assert len(backend.uploads) == 0
+
+
+def test_anothers_open_page_does_not_let_one_upload(visit, backend, clip):
+    visit(line=True, tab="o" * 24)
+    answer = upload(visit(), clip, tab="o" * 24)
+    assert "page is not open" in answer.json()["error"]
+
+
+async def send_slowly(backend, visitor, chunks, clock=None, address="192.0.2.1", tab=TAB):
+    """Hand an upload to the server by hand; `chunks` are bytes, or None for a silence without end."""
+    from starlette.requests import Request
+
+    waiting = list(chunks)
+
+    async def receive():
+        chunk = waiting.pop(0) if waiting else b""
+        if chunk is None:
+            await asyncio.Event().wait()
+        if clock is not None:
+            clock[0] += 1.0
+        return {"type": "http.request", "body": chunk, "more_body": bool(waiting)}
+
+    headers = [(b"cookie", f"{COOKIE}={visitor}".encode()), (b"x-tab", tab.encode()), (b"x-file-name", b"a.mp4")]
+    scope = {"type": "http", "method": "POST", "path": "/upload", "headers": headers, "client": (address, 1)}
+    return await take_upload(backend, Request(scope, receive))
+
+
+HEAD = b"\x00\x00\x00\x20ftypisom" + bytes(2000)
+
+
+@pytest.fixture
+def waiting_room():
+    """A server for uploads alone, with three visitors who have pages."""
+    backend = Backend(fake_pool(), Limits(2, 300_000_000, 5), Choices("fake", 0.5))
+    for visitor in "abcdefghij":
+        backend.tabs.open(TAB, visitor * 24, "192.0.2.1")
+    yield backend
+    backend.close()
+
+
+@pytest.mark.parametrize("chunks", [[None], [HEAD, None], [b"x", None]], ids=["nothing", "a head", "a byte"])
+def test_an_upload_that_stalls_ends_and_leaves_nothing(waiting_room, chunks):
+    waiting_room.uploads.pace = Pace(silence_s=0.05)
+    with pytest.raises(Stalled, match="nothing came for"):
+        asyncio.run(asyncio.wait_for(send_slowly(waiting_room, "a" * 24, chunks), 20))
+    assert (len(waiting_room.uploads), len(waiting_room.shelf)) == (0, 0)
+
+
+def test_an_upload_that_drips_ends(waiting_room):
+    clock = [0.0]
+    waiting_room.uploads.pace = Pace(window_s=20.0, window_bytes=200_000, clock=lambda: clock[0])
+    with pytest.raises(Stalled, match="too slowly"):
+        asyncio.run(send_slowly(waiting_room, "a" * 24, [HEAD] + [b"x" * 100] * 30, clock))
+    assert clock[0] < 25
+    assert len(waiting_room.shelf) == 0
+
+
+def test_an_upload_over_a_thin_line_goes_on(waiting_room, clip):
+    clock = [0.0]
+    waiting_room.uploads.pace = Pace(window_s=20.0, window_bytes=len(clip) // 8, clock=lambda: clock[0])
+    parts = [clip[i:i + len(clip) // 100] for i in range(0, len(clip), len(clip) // 100)]
+    folder, info = asyncio.run(send_slowly(waiting_room, "a" * 24, parts, clock))
+    assert clock[0] > 90
+    assert (folder.shown_name, info.width) == ("a.mp4", 320)
+
+
+def test_an_upload_ends_when_its_page_is_closed(waiting_room):
+    visitor = "a" * 24
+    waiting_room.tabs.hang_up(TAB, visitor)
+
+    async def leave_meanwhile():
+        sending = asyncio.create_task(send_slowly(waiting_room, visitor, [HEAD] * 3))
+        assert waiting_room.tabs.forget(TAB, visitor)
+        await sending
+
+    with pytest.raises(UserError, match="page"):
+        asyncio.run(leave_meanwhile())
+
+
+def test_one_address_cannot_take_every_place_for_uploads(waiting_room):
+    async def flood():
+        tasks = [
+            asyncio.create_task(send_slowly(waiting_room, visitor * 24, [HEAD, None])) for visitor in "abcdef"
+        ]
+        await asyncio.sleep(0.1)
+        held = len(waiting_room.uploads)
+        other = asyncio.create_task(send_slowly(waiting_room, "g" * 24, [HEAD, None], address="192.0.2.9"))
+        await asyncio.sleep(0.1)
+        both = len(waiting_room.uploads)
+        for task in (*tasks, other):
+            task.cancel()
+        ends = await asyncio.gather(*tasks, other, return_exceptions=True)
+        return held, both, [type(end) for end in ends]
+
+    held, both, ends = asyncio.run(flood())
+    assert (held, both) == (3, 4)
+    assert ends.count(Busy) == 3
+    assert (len(waiting_room.uploads), len(waiting_room.shelf)) == (0, 0)
+
+
+def test_a_full_line_of_videos_leaves_no_folder_behind(waiting_room, monkeypatch):
+    from demo.video_tab import samples, take_on
+
+    def full(job):
+        raise Busy("full")
+
+    monkeypatch.setattr(waiting_room.jobs, "submit", full)
+    with pytest.raises(Busy):
+        take_on(waiting_room, "a" * 24, TAB, f"sample:{next(iter(samples()))}", Choices("fake", 0.5))
+    assert len(waiting_room.shelf) == 0
+
+
+@pytest.mark.parametrize(("visitor", "tab", "key"), [
+    ("n" * 24, TAB, "sample:x"), ("a" * 24, "n" * 24, "sample:x"), ("a" * 24, TAB, None), ("a" * 24, TAB, 7),
+    ("a" * 24, {}, "x"), ("a" * 24, [], "x"), ("", TAB, "x"),
+])
+def test_videos_are_analysed_for_open_pages_alone(waiting_room, visitor, tab, key):
+    from demo.video_tab import take_on
+
+    with pytest.raises(UserError, match="lost its session"):
+        take_on(waiting_room, visitor, tab, key, Choices("fake", 0.5))
+    assert len(waiting_room.shelf) == 0
 
 
 def test_a_stranger_cannot_analyse_anothers_upload(visit, backend, clip):
     from demo.video_tab import take_on
-    from detector.errors import UserError
 
-    ann, bob = visit(), visit()
+    ann, bob = visit(line=True), visit(line=True)
     key = upload(ann, clip).json()["key"]
     with pytest.raises(UserError, match="not here any more"):
         take_on(backend, bob.cookies[COOKIE], TAB, key, Choices("fake", 0.5))
@@ -209,25 +352,19 @@ def test_other_sites_get_no_line(visit, origin):
 
 
 def test_strangers_without_the_cookie_get_no_line(app_and_backend):
-    client = TestClient(app_and_backend[0])
+    client = TestClient(app_and_backend[0], base_url=ORIGIN)
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(LINE + TAB, headers={"origin": ORIGIN}):
         pass
 
 
-def test_a_proxy_may_say_under_which_name_the_page_is_known(visit, backend):
-    named = {"origin": "https://demo.example", "x-forwarded-host": "demo.example"}
-    with visit().websocket_connect(LINE + TAB, headers=named) as line:
-        assert line.receive_json()["event"] == "hello"
-        hang_up(line, lambda: TAB not in backend.tabs)
-
-
 def test_the_page_gets_its_line_and_leaving_deletes_its_files(visit, backend, clip, monkeypatch):
     monkeypatch.setattr("demo.server.GRACE_S", 0.05)
-    client, tab = visit(), "b" * 24
-    key = upload(client, clip, tab=tab).json()["key"]
-    path = backend.shelf.find(client.cookies[COOKIE], key).path
+    tab = "b" * 24
+    client = visit()
     with client.websocket_connect(LINE + tab, headers={"origin": ORIGIN}) as line:
         assert line.receive_json()["event"] == "hello"
+        key = upload(client, clip, tab=tab).json()["key"]
+        path = backend.shelf.find(client.cookies[COOKIE], key).path
         assert path.exists()
         hang_up(line, lambda: not path.exists())
     assert not path.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -16,13 +18,13 @@ from detector.data.samples import (
     read_samples,
     sources_beside,
     sources_in,
-    split_by_video,
 )
 from detector.data.transforms import Augmentation, crop_and_flip, crop_clip, flip_clip, jitter_boxes
-from detector.errors import UserError
+from detector.errors import UserError, run_command
 from detector.labels import Action, LabelMap
 from detector.sampling import Sampling
 from detector.training.fill_boxes import fill_boxes
+from detector.training.fill_boxes import main as fill_main
 from detector.types import Boxes
 from detector.views import FrameView, TubeView
 
@@ -92,6 +94,15 @@ def test_avas_rows_are_found_by_movie_id_and_start(tmp_path, folder):
 @pytest.mark.parametrize(("line", "kind", "said"), [
     (row("nowhere.mp4", 1.0, "hop"), "missing video", "no video 'nowhere.mp4'"),
     (row("a.mp4", 1.0, "swim"), "unknown action", "got action 'swim', not in two"),
+    (row("a.mp4", 1.0, '"hop'), "stray quote", "got a stray quote in 'a.mp4,1.0,"),
+    (row("a.mp4", 1.0, 'ho"p'), "stray quote", "got a stray quote"),
+    (row("a.mp4", 1.0, '"hop"s'), "stray quote", "got a stray quote"),
+    (row("a.mp4", 1.0, "hop, high"), "bad row", 'in quotes: "hop, high"'),
+    (row("a.mp4", 1.0, "hop, high, far"), "bad row", 'in quotes: "hop, high, far"'),
+    (row("a.mp4", 1.0, "hop,anna"), "bad row", "got score 'anna', expected a number in the eighth column"),
+    (row("a.mp4", 1.0, "hop,nan"), "bad row", "got score 'nan'"),
+    (row("a.mp4", 1.0, "Hop"), "unknown action", "got action 'Hop', not in two; perhaps 'hop'?"),
+    (row("a.mp4", 1.0, "²"), "unknown action", "got action '²', not in two"),
     (row("a.mp4", 1.0, "4"), "unknown action", "got action '4', not in two"),
     ("a.mp4,1.0,16,18,40,54,hop", "bad row", "not pixels"),
     (row("broken.mp4", 1.0, "hop"), "broken video", "broken.mp4: not a readable video"),
@@ -107,6 +118,41 @@ def test_what_is_wrong_is_named_or_left_out_and_counted(folder, line, kind, said
     assert [s.key[0] for s in samples] == ["a.mp4", "b.mp4"]
     assert problems.counts == {kind: 1}
     assert "line 2" in problems.summary()
+
+
+@pytest.mark.parametrize("other", ["Walk", "WALK", "wa lk", "wa-lk", "wa_lk"])
+def test_two_spellings_of_one_action_are_no_two_classes(folder, other):
+    first = "walk" if other.lower() == "walk" else "wa  lk"
+    path = write(folder, row("a.mp4", 1.0, first), row("b.mp4", 1.0, "sit"), row("b.mp4", 2.0, other))
+    with pytest.raises(UserError, match=rf"line 3: got action '{other}', but '{first}' in line 1; expected one"):
+        labels_of_file(path, Problems())
+    problems = Problems(skip=True)
+    labels = labels_of_file(path, problems)
+    assert [a.name for a in labels] == sorted([first, "sit"])
+    assert problems.counts == {"two spellings": 1}
+    assert len(read(path, problems, labels)) == 2
+
+
+def test_a_quote_swallows_no_rows(folder):
+    lines = [row("a.mp4", 0.5 * i, '"hop' if i % 2 else "wave") for i in range(6)]
+    with pytest.raises(UserError, match="line 2: got a stray quote"):
+        read(write(folder, *lines))
+    problems = Problems(skip=True)
+    assert len(read(write(folder, *lines), problems)) == 3
+    assert problems.counts == {"stray quote": 3}
+
+
+def test_quoted_labels_with_commas_and_quotes_are_one_field(folder):
+    path = write(folder, row("a.mp4", 1.0, '"talk, loudly"'), row("b.mp4", 1.0, ' "say ""no"""'),
+                 row("b.mp4", 2.0, '"talk, loudly",3'))
+    assert [a.name for a in labels_of_file(path, Problems())] == ['say "no"', "talk, loudly"]
+
+
+def test_what_is_found_twice_is_counted_once(folder):
+    path = write(folder, row("a.mp4", 1.0, "hop"), "a.mp4,1,2", row("b.mp4", 2.0, "wave"))
+    problems = Problems(skip=True)
+    read(path, problems, labels_of_file(path, problems))
+    assert problems.counts == {"bad row": 1}
 
 
 def test_labels_follow_from_names(folder):
@@ -141,17 +187,6 @@ def test_proposals_are_boxes_that_fit_a_labelled_one(tmp_path, folder):
     (sample,) = add_proposals(read(truth), predicted, Problems(), least_score=0.8)
     np.testing.assert_allclose(sample.boxes[2:], [[0.1, 0.1, 0.49, 0.9]], atol=1e-6)
     np.testing.assert_array_equal(sample.targets, [[1, 0], [0, 1], [1, 0]])
-
-
-def test_no_video_is_on_both_sides_of_the_split(folder):
-    lines = [row(video, t, "hop") for video in ("a.mp4", "b.mp4", "c.mp4") for t in (1.0, 2.0)]
-    train, validation = split_by_video(read(write(folder, *lines)), 0.2)
-    assert len(train) + len(validation) == 6
-    assert {s.key[0] for s in train}.isdisjoint({s.key[0] for s in validation})
-    assert validation
-    train, validation = split_by_video(read(write(folder, *lines[:2])), 0.2)
-    assert [s.time_s for s in train + validation] == [1.0, 2.0]
-    assert len(validation) == 1
 
 
 def inside_is_white(image: np.ndarray, box: np.ndarray) -> bool:
@@ -257,9 +292,43 @@ def test_missing_boxes_are_filled_with_the_largest_person(folder):
             return Boxes.empty()
         return Boxes(np.array([[0, 0, 10, 10], [40, 20, 80, 80]], np.float32), np.array([0.99, 0.8]))
 
-    problems = Problems(skip=True)
-    filled = fill_boxes(path, find_people, problems)
+    problems, lines = Problems(skip=True), []
+    filled = fill_boxes(path, find_people, problems, say=lines.append)
     assert calls == [(90, 160, 3)] * 2
     assert [box for _, box in filled][:2] == [pytest.approx((0.25, 0.2222, 0.5, 0.8889))] * 2
     assert len(filled) == 3
     assert problems.counts == {"no person": 1}
+    assert len(lines) == 1
+    assert f"{path}, line 1: a.mp4 shows 2 people at 1 s, took the largest: (0.25, " in lines[0]
+
+
+class TwoPeople:
+    """A person detector that sees the same two everywhere."""
+
+    def detect(self, image):
+        return Boxes(np.array([[0, 0, 10, 10], [40, 20, 80, 80]], np.float32), np.array([0.99, 0.8]))
+
+    def close(self):
+        pass
+
+
+def test_boxes_are_filled_without_naming_a_file(folder, monkeypatch, capsys):
+    path = write(folder, "a.mp4,1.0,,,,,hop", "b.mp4,1.234567,,,,,wave", name="bare.csv")
+    monkeypatch.setattr("detector.person.select.create_person_detector", lambda name: TwoPeople())
+    monkeypatch.setattr(sys, "argv", ["fill_boxes", str(path)])
+    assert run_command(fill_main) in (0, None)
+    said = capsys.readouterr()
+    assert f"wrote {folder / 'bare_boxes.csv'}: 2 rows with boxes" in said.out
+    assert said.err.count("took the largest") == 2
+    samples = read(folder / "bare_boxes.csv")
+    assert [s.time_s for s in samples] == [1.0, 1.234567]
+
+
+@pytest.mark.parametrize(("output", "said"), [("bare.csv", "is the input"), ("../x.csv", "in the input's folder")])
+def test_the_input_is_never_written_over(folder, monkeypatch, capsys, output, said):
+    path = write(folder, "a.mp4,1.0,,,,,hop", name="bare.csv")
+    before = path.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["fill_boxes", str(path), "--output", str(folder / output)])
+    assert run_command(fill_main) == 2
+    assert said in capsys.readouterr().err
+    assert path.read_bytes() == before

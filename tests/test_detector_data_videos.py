@@ -65,6 +65,58 @@ def test_kinetics_as_a_list_of_videos(folder, tmp_path):
     assert "line 3: got 7, expected 0 to 2" in problems.summary()
 
 
+@pytest.mark.parametrize(("line", "said"), [
+    ("abseiling,zzz,ten,20,train", "got time 'ten', expected seconds"),
+    ("abseiling,zzz,10,nan,train", "got time 'nan'"), ("abseiling,zzz,10,1e400,train", "got time '1e400'"),
+    ("abseiling,zzz,-5,10,train", "got time '-5'"), ("abseiling", "got 1 columns"),
+    ("abseiling,zzz,1,2,train,3,4", "got 7 columns"), ('"abseiling,zzz,1,2,train', "stray quote"),
+    ("abseiling,,1,2,train", "expected label,youtube_id"), ("Abseiling,zzz,1,2,train", "perhaps 'abseiling'?"),
+])
+def test_a_broken_row_of_kinetics_is_one_line_with_its_place(folder, tmp_path, line, said):
+    path = tmp_path / "train.csv"
+    path.write_text(f"label,youtube_id,time_start,time_end,split\nabseiling,zzz,0,10,train\n{line}\n"
+                    "air drumming,zzz,0,10,train\n")
+    with pytest.raises(UserError, match=r"train\.csv, line 3: ") as caught:
+        read_kinetics(path, LABELS, folder, Problems())
+    assert said in str(caught.value)
+    problems = Problems(skip=True)
+    assert len(read_kinetics(path, LABELS, folder, problems)) == 2
+    assert sum(problems.counts.values()) == 1
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "²", "1.5", "9" * 30])
+def test_a_label_number_that_is_none_is_one_line(folder, tmp_path, number):
+    path = tmp_path / "train.csv"
+    path.write_text(f"zzz.mp4 0\nzzz.mp4 {number}\n")
+    with pytest.raises(UserError, match=r"train\.csv, line 2: got"):
+        read_kinetics(path, LABELS, folder, Problems())
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("zzz,c001 a 21.20,30", "got action 'c001 a 21.20', expected"), ("zzz,c001 1 nan,30", "got action 'c001 1 nan'"),
+    ("zzz,c00² 1 2,30", "got action"), ("zzz,1 1 2,30", "got action"), ("zzz,c999 1 2,30", "NNN below 3"),
+    ("zzz", "got 1 columns"), ("zzz,c001 1 2,30,4", "got 4 columns"), ('zzz,"c001 1 2,30', "stray quote"),
+    ("gone,c001 1 2,30", "no video 'gone'"),
+])
+def test_a_broken_row_of_charades_is_one_line_with_its_place(folder, tmp_path, line, said):
+    path = tmp_path / "train.csv"
+    path.write_text(f"id,actions,length\nzzz,c000 0 1;c002 1.5 2,30\n{line}\nzzz,,30\n")
+    with pytest.raises(UserError, match=r"train\.csv, line 3: ") as caught:
+        read_charades(path, LABELS, folder, Problems())
+    assert said in str(caught.value)
+    problems = Problems(skip=True)
+    assert len(read_charades(path, LABELS, folder, problems)) >= 2
+
+
+@pytest.mark.parametrize("line", ['AAAA 0 x AAAA/AAAA-000001.jpg "1"', 'AAAA 0 ² AAAA/A.jpg "1"', "AAAA 0 1",
+                                  'AAAA 0 1 AAAA/A.jpg "1,²"', 'AAAA 0 1 AAAA/A.jpg "1'])
+def test_a_broken_row_of_a_frame_list_is_one_line_with_its_place(folder, tmp_path, line):
+    path = tmp_path / "train.csv"
+    path.write_text(f'original_vido_id video_id frame_id path labels\nAAAA 0 1 AAAA/AAAA-000001.jpg "1"\n{line}\n')
+    with pytest.raises(UserError, match=r"train\.csv, line 3: got"):
+        read_charades(path, LABELS, folder / "frames", Problems())
+
+
 def test_charades_as_downloaded(folder, tmp_path):
     path = tmp_path / "Charades_v1_train.csv"
     path.write_text('id,subject,actions,length\nzzz,X,"c001 0.10 0.20;c002 0.30 0.50",0.5\nAAAA,Y,,2\nnone,Y,,2\n')

@@ -31,10 +31,14 @@ def test_what_fails_half_way_leaves_the_old_file_and_no_scraps(tmp_path, monkeyp
 
     if moment != "write":
         monkeypatch.setattr(os, moment, fail)
-    with pytest.raises(OSError, match="No space"), whole_file(path) as file:
-        file.write(b"half of the n")
-        if moment == "write":
-            fail()
+    def write() -> None:
+        with whole_file(path) as file:
+            file.write(b"half of the n")
+            if moment == "write":
+                fail()
+
+    with pytest.raises(OSError, match="No space"):
+        write()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 

@@ -12,7 +12,7 @@ from detector.weights.zoo import DETECTOR_MODELS, POSENET
 
 
 class Built:
-    def __init__(self, model, threshold, device) -> None:
+    def __init__(self, model, threshold, device, num_threads) -> None:
         self.name, self.threshold, self.device, self.notice = model.name, threshold, device, ""
 
 

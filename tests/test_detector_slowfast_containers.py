@@ -247,8 +247,8 @@ def state_of(network):
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "net.", "module.", "model.net.", "student.trunk.",
-                                    "_forward_module._orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "net.", "module.", "model.net.",
+                                    "student.trunk.", "_forward_module._orig_mod.module."])
 @pytest.mark.parametrize("naming", ["pyslowfast", "pytorchvideo", "caffe2"])
 def test_whatever_held_the_network_is_taken_off_its_names(tmp_path, network, prefix, naming):
     save_state(network, tmp_path / "plain", naming)

@@ -15,7 +15,7 @@ from pytorchvideo.models.slowfast import create_slowfast, create_slowfast_with_r
 pytestmark = pytest.mark.usefixtures("one_thread")
 TOLERANCE = 1e-5
 # The paper's width once in every run; the other networks are thin by default and as wide as published with -m slow.
-WIDTHS = [16, pytest.param(64, marks=pytest.mark.slow)]
+WIDTHS = [16, pytest.param(64, marks=[pytest.mark.slow, pytest.mark.ci])]
 R101_TEMPORAL = {
     "stage_conv_a_kernel_sizes": tuple(
         (first, first, ((3, 1, 1),) * 6 + ((1, 1, 1),) * 17, (3, 1, 1)) for first in ((1, 1, 1), (3, 1, 1))

@@ -14,15 +14,17 @@ from detector.data.batches import collate
 from detector.data.box_clips import BoxClips
 from detector.data.problems import Problems
 from detector.data.samples import read_samples, sources_beside
-from detector.errors import run_command
+from detector.errors import UserError, run_command
 from detector.labels import Action, LabelMap
 from detector.sampling import Sampling
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.training.__main__ import main
+from detector.training.checkpoints import read_checkpoint
 from detector.training.journal import read_log
 from detector.training.person import ONE_FRAME, PersonNetwork, PersonValidation, measure_people, people_alone
 from detector.views import FrameView, TubeView
+from detector.weights.choose import resolve_action_model
 from detector.weights.model_file import read_action_model, save_action_model
 from detector.weights.records import ActionModel
 
@@ -86,10 +88,34 @@ def test_fine_tuning_gives_a_model_file_that_knows_the_new_actions(folder, tmp_p
     said = capsys.readouterr().out
     assert "13 clips to train on, 3 to validate on, 2 classes" in said
     assert f"--weights {tmp_path / 'mine/model.pt'}" in said
+    assert "whole videos" in said
+    assert "over 2 of 2 classes" in said
+    assert "mAP over 2 of 2 classes" in model.accuracy
+    last, last_network = read_action_model(tmp_path / "mine/model_last.pt")
+    assert (last.labels, last.view) == (model.labels, model.view)
+    kept = read_checkpoint(tmp_path / "mine/last.pt")["average"]["values"]
+    assert all(torch.equal(last_network.state_dict()[n], v) for n, v in kept.items() if "num_batches" not in n)
+    for name, words in {"best.pt": "best weights of a training run", "last.pt": "state of a training run"}.items():
+        with pytest.raises(UserError, match=rf"{words}.*use model\.pt beside it"):
+            resolve_action_model(str(tmp_path / "mine" / name))
     # A finished run is not trained again, and says the same.
     assert run(monkeypatch, *arguments) == 0
     again = read_action_model(tmp_path / "mine/model.pt")[1].state_dict()
     assert all(torch.equal(again[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_class_that_validation_lacks_is_named_and_the_figure_counts_the_others(folder, tmp_path, monkeypatch, capsys):
+    lines = (folder / "my.csv").read_text().splitlines()
+    data, val = folder / "three.csv", folder / "val.csv"
+    data.write_text("\n".join([*lines[:6], lines[6].rsplit(",", 1)[0] + ",fly"]) + "\n")
+    val.write_text("\n".join(lines[8:10]) + "\n")
+    arguments = finetune(folder, tmp_path, "--val", str(val), "--set", "steps=2", "--set", "batch=4")
+    arguments[arguments.index("--data") + 1] = str(data)
+    assert run(monkeypatch, *arguments) == 0
+    said = capsys.readouterr()
+    assert "validation lacks fly" in said.err
+    assert "over 2 of 3 classes" in said.out
+    assert "mAP over 2 of 3 classes" in read_action_model(tmp_path / "model.pt")[0].accuracy
 
 
 def test_a_frozen_trunk_leaves_all_but_the_head(folder, tmp_path, monkeypatch):

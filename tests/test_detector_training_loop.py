@@ -120,6 +120,30 @@ def test_ctrl_c_in_a_validation_saves_and_stops_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_in_an_update_after_a_validation_finishes_the_update(tmp_path):
+    """Stopping at once is for validations alone; in an update it would throw the update away."""
+    recipe = Recipe(rate=0.02, steps=6, batch=4, validate_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Clips(on_item=send_ctrl_c_at(10)), recipe, validate=lambda network: {"mAP": 0.5})
+    assert read_checkpoint(tmp_path / "last.pt")["state"]["step"] == 3
+
+
+def test_of_equal_validations_the_later_is_kept_and_told(tmp_path, capsys):
+    class Validation:
+        note = "mAP over 1 of 2 classes"
+
+        def __call__(self, network):
+            return {"mAP": 1.0}
+
+    recipe = Recipe(rate=0.02, steps=6, batch=4, validate_every=2, schedule="plateau", patience=2)
+    _, state = run(tmp_path, recipe=recipe, validate=Validation(),
+                   execution=replace(QUIET, progress=True))
+    assert (state.best, state.best_step) == (1.0, 6)
+    assert read_checkpoint(tmp_path / "best.pt")["step"] == 6
+    assert state.plateau_drops == 1, "an equal figure is no improvement"
+    assert "mAP 1.0000 (mAP over 1 of 2 classes)" in capsys.readouterr().err
+
+
 def test_loading_in_other_processes_changes_nothing(tmp_path):
     alone, _ = run(tmp_path / "alone")
     helped, _ = run(tmp_path / "helped", execution=Execution(device="cpu", threads=1, progress=False, workers=2))

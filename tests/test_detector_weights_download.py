@@ -292,7 +292,7 @@ def test_the_first_download_is_remembered_and_later_ones_are_held_against_it(ser
     assert fetch_file(record(server), tmp_path, QUICK).read_bytes() == BODY
     path.unlink()
     server.body = _other_bytes()
-    with pytest.raises(UserError, match="the first download had .* thrown away"):
+    with pytest.raises(UserError, match=r"the first download had .* thrown away"):
         fetch_file(record(server), tmp_path, QUICK)
     assert not path.exists()
     assert first_facts(path) == facts

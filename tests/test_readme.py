@@ -32,6 +32,9 @@ SHORTER = {
     "slowfast-live train --recipe finetune": ["--set", "steps=2"],
     "slowfast-live weights list": [],
     "slowfast-live networks": ["slowfast_4x16_r50_k400"],
+    "slowfast-live serve --example": [],
+    "slowfast-live events example": [],
+    "slowfast-live events replay": [],
 }
 # What is not run here, and why. The options of all of them are checked.
 NOT_RUN = {
@@ -45,6 +48,10 @@ NOT_RUN = {
     "slowfast-live party.mp4 --weights runs/mine": "the finetune test streams with its own model",
     "slowfast-live build": "takes minutes; the engine tests build it",
     "slowfast-live demo --host": "the browser tests start the page with a certificate",
+    "pip install": "the set-up of tests has both",
+    "slowfast-live serve cameras.yaml": "the example's cameras are not here; the service's tests run it",
+    "slowfast-live events list": "its test runs it on made events",
+    "slowfast-live events measure": "needs labelled video",
     "slowfast-live evaluate": "their tests run them on made data",
     "slowfast-live train --recipe kinetics": "its test runs it on made data",
 }
@@ -142,26 +149,32 @@ def camera(folder):
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "stream.command", *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISPLAY": ""}
+    data = {"SLOWFAST_DATA": str(folder / "data"), "DISPLAY": ""}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **data}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("command", [c for c in commands() if (k := rule(SHORTER | NOT_RUN, c)) and k in SHORTER])
 def test_the_command_runs(command, folder, camera):
     words = shlex.split(command)[1:]
     words = [camera if word.startswith("rtsp://") else word for word in words]
+    words, into = (words[:-2], words[-1]) if ">" in words else (words, None)
     done = run(words + [w for w in SHORTER[rule(SHORTER, command)] if w not in words], folder)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
+    if into is not None:
+        (folder / into).write_text(done.stdout)
     for kind in ("--output", "--jsonl", "--ava-csv"):
         if kind in words:
             assert (folder / words[words.index(kind) + 1]).exists(), f"{command} wrote no {kind}"
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(600)
 def test_the_python_of_readme_runs(folder):
     (block,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)

@@ -198,6 +198,7 @@ def test_the_examples_of_the_docstrings_run(where, code, tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_the_sample_clip_is_watched_with_the_bundled_model():
     pytest.importorskip("openvino")
     if bundled_path() is None or ssdlite.graph_path() is None:

@@ -337,6 +337,26 @@ def test_the_last_picture_is_shown_again_while_the_camera_is_silent_and_time_goe
         assert list(updates) == []
 
 
+@pytest.mark.parametrize(
+    ("display", "pictures", "waiting"), [("now", True, 4), ("synced", True, 10), ("now", False, 0)]
+)
+def test_so_many_pictures_wait_to_be_drawn_and_no_more(display, pictures, waiting):
+    session, _, _ = fake_session()
+    with session:
+        options = Options(display=display, pictures=pictures)
+        watch = Watch(ListSource(grey_frames(10), live=True), session, options, FakeTracker(), Clock(1000.0))
+        live = LiveRun(watch, lambda error: None)
+        live._capture()
+        taken = []
+        while True:
+            frame, _, dropped = live._outlet.take(0.0)
+            if frame is None:
+                break
+            taken.append((frame.index, dropped))
+    assert [index for index, _ in taken] == list(range(10))[10 - waiting:]
+    assert sum(dropped for _, dropped in taken) == (10 - waiting if pictures else 0)
+
+
 def test_nothing_is_offered_after_the_pipeline_was_stopped():
     session, _, _ = fake_session()
     with session:

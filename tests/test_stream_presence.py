@@ -126,3 +126,15 @@ def test_a_source_that_never_gives_a_picture_is_told_all_the_same():
         file = Watch(ListSource([]), session, Options(), FakeTracker(), clock)
         clock.now_s = 90.0
         assert file.status().online
+
+
+def test_what_happens_at_the_very_end_is_told_too():
+    class Ends(Comes):
+        def __iter__(self):
+            yield from super().__iter__()
+            self.happened += [down("gone for good")]
+
+    session, _, _ = fake_session()
+    source = Ends(grey_frames(3), live=True)
+    with session, Pipeline(source, session, Options(pictures=False), tracker=FakeTracker()) as pipeline:
+        assert [c.reason for update in pipeline for c in update.changes] == ["gone for good"]

@@ -33,6 +33,7 @@ def answer(report):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_a_large_engine_is_built_once_in_another_process(cache, monkeypatch):
     lines: list[str] = []
     scores = answer(lines.append)

@@ -90,7 +90,7 @@ def test_a_transport_that_is_agreed_to_and_carries_nothing_is_not_asked_for_agai
 
         fps, gave_pictures = 25.0, False
 
-        def __init__(self, url, transports=network.TRANSPORTS):
+        def __init__(self, url, transports=network.TRANSPORTS, decoding=None):
             asked.append(list(transports))
             self.transport, self.video = transports[0], self
             self.duration_s = None

@@ -62,18 +62,23 @@ def read_rows(path: str | Path, problems: Problems) -> Iterator[AvaRow]:
     """Read the rows of any of AVA's CSV files.
 
     A first line whose second field is not a number is taken for a header. Rows with a wrong number of columns,
-    times or corners that are no numbers or corners that make no box are problems.
+    times or corners that are no numbers, corners that make no box, a stray quote, or an eighth column that is no number
+    (a label with a comma in it makes one) are problems.
 
     Raises:
         UserError: the file is not there or not text; the first problem unless they are skipped.
     """
-    for line, row in csv_rows(path):
-        if line == 1 and len(row) > 1 and not _is_number(row[1]):
+    for line, row in csv_rows(path, problems):
+        if line == 1 and len(row) > 1 and not is_number(row[1]):
             continue
         if len(row) not in (2, 6, 7, 8):
-            problems.add("bad row", path, line, f"got {len(row)} columns, expected 2, 6, 7 or 8")
+            problems.add("bad row", path, line, f"got {len(row)} columns, expected 2, 6, 7 or 8{_quoted_hint(row)}")
             continue
-        if not row[0] or not _is_number(row[1]):
+        if len(row) == 8 and row[7] and not is_number(row[7]):
+            what = f"got score {row[7]!r:.60}, expected a number in the eighth column{_quoted_hint(row)}"
+            problems.add("bad row", path, line, what)
+            continue
+        if not row[0] or not is_number(row[1]):
             problems.add("bad row", path, line, f"got {','.join(row[:2])!r}, expected a video id and seconds")
             continue
         box = None
@@ -89,21 +94,44 @@ def read_rows(path: str | Path, problems: Problems) -> Iterator[AvaRow]:
         )
 
 
-def csv_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields without surrounding blanks) of each row that is not empty."""
+def csv_rows(path: str | Path, problems: Problems, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields without surrounding blanks) of each row that is not empty.
+
+    A row is a line: a quote that is not closed on it is a problem of that line and swallows no others.
+
+    Raises:
+        UserError: the file is not there or not text; the first problem unless they are skipped.
+    """
+    space = r"[^\S\n]*" if delimiter != " " else ""
+    plain, quoted = rf'[^"{delimiter}]*', rf'{space}"(?:[^"]|"")*"{space}'
+    whole = re.compile(rf"(?:{quoted}|{plain})(?:{delimiter}(?:{quoted}|{plain}))*")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if row:
-                    yield reader.line_num, [field.strip() for field in row]
+        with open(path, encoding="utf-8-sig") as file:
+            for line, text in enumerate(file, start=1):
+                text = text.rstrip("\r\n")
+                if not text.strip():
+                    continue
+                if '"' in text and not whole.fullmatch(text):
+                    problems.add("stray quote", path, line, f"got a stray quote in {text!r:.80}, expected pairs")
+                    continue
+                row = next(csv.reader([text], delimiter=delimiter, skipinitialspace=delimiter != " "))
+                yield line, [field.strip() for field in row]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV text file ({error})") from None
 
 
-def _is_number(text: str) -> bool:
+def _quoted_hint(row: list[str]) -> str:
+    """How to write a label with a comma, where a row looks as if it had one."""
+    rest = [part for part in row[6:] if part]
+    if len(rest) < 2 or is_number(rest[0]) or is_number(rest[-1]):
+        return ""
+    return f'; a label with a comma is written in quotes: "{", ".join(rest)[:60]}"'
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
     try:
         return math.isfinite(float(text))
     except ValueError:
@@ -111,7 +139,7 @@ def _is_number(text: str) -> bool:
 
 
 def _corner_problem(corners: list[str]) -> str:
-    if not all(_is_number(corner) for corner in corners):
+    if not all(is_number(corner) for corner in corners):
         return f"got corners {','.join(corners)!r}, expected four numbers"
     x1, y1, x2, y2 = map(float, corners)
     if min(x1, y1, x2, y2) < -CORNER_SLACK or max(x1, y1, x2, y2) > 1 + CORNER_SLACK:

@@ -7,11 +7,13 @@ video the pictures are FFmpeg's to the bit. The one door to PyAV's decoders; it 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import numpy as np
 from detector.data.tone import HLG, PQ, ToneMap
 from detector.errors import UserError
 
+log = logging.getLogger(__name__)
 # Pixels up to this much wider than high (or the other way) are called square: encoders round.
 SQUARE_WITHIN = 0.01
 # Pixels of a stranger shape than this are a mistake in the file.
@@ -32,10 +35,27 @@ READ_TRIES = 16
 NEAR_PACKETS, TAIL_PACKETS = 16, 64
 # A file that lacks this much of the length it claims ends early; less is rounding.
 EARLY_S, EARLY_FRAMES = 0.25, 3.0
+# FFmpeg's option: a decoder refuses larger pictures before it takes memory for them.
+MAX_PIXELS = "max_pixels"
 NO_FILE, NO_FILM = "no such file", "no video in it, expected at least one video stream"
 UNKNOWN_CODEC = "no decoder here for its pictures:"
 # FFmpeg aborts the process when it is asked to convert these.
 NO_PICTURE = ("yaf32le", "yaf32be", "yaf16le", "yaf16be")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How pictures are taken out of a stream.
+
+    Attributes:
+        hardware: `none`, `auto`, `vaapi` or `cuda`; where there is no such decoder, one line and software.
+        keys_only: asked before each packet; True leaves out all but key frames (nine tenths of the work and more).
+        tap: is shown (packet, stream) before the packet is decoded, in the reading thread; None for nobody.
+    """
+
+    hardware: str = "none"
+    keys_only: Callable[[], bool] = lambda: False
+    tap: Callable[[Any, Any], None] | None = None
 
 
 class VideoError(Exception):
@@ -98,8 +118,12 @@ class Video:
         early_s: how much is missing at the end; known when all has been read.
     """
 
-    def __init__(self, container: Any, stream: Any, place: str | Path, is_file: bool) -> None:
+    def __init__(
+        self, container: Any, stream: Any, place: str | Path, is_file: bool, decoding: Decoding | None = None
+    ) -> None:
         self._container, self._stream, self._place, self._is_file = container, stream, place, is_file
+        self._keys_only, self._needs_key = (decoding or Decoding()).keys_only, False
+        self._tap = decoding.tap if decoding else None
         rate = stream.average_rate or stream.guessed_rate
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self._period_s = 1 / float(rate) if rate and 0 < rate <= 1000 else 0.04
@@ -111,6 +135,7 @@ class Video:
         self.duration_s = whole_s
         self._claimed_s = self._film_s if self._film_s is not None else whole_s
         self.format_name = container.format.name
+        self._options: dict[str, str] = {}
         self.unreadable = self.damaged = 0
         self.early_s: float | None = None
         self.end_s = self.start_s
@@ -207,13 +232,15 @@ class Video:
                 self.end_s = max(self.end_s, end)
             if packet.stream.index == self._stream.index:
                 self._since_damage += 1
+                if self._tap is not None:
+                    self._tap(packet, self._stream)
                 yield packet
 
     def _decode(self, packet: Any) -> list[Any]:
         import av
 
         try:
-            frames = self._stream.codec_context.decode(packet) if packet is None else packet.decode()
+            frames = self._decoded(packet)
         except av.EOFError:
             return []
         except av.FFmpegError:
@@ -224,12 +251,34 @@ class Video:
             self._count(unreadable=False)
         return frames
 
+    def _decoded(self, packet: Any) -> list[Any]:
+        context = self._stream.codec_context
+        if packet is None or not packet.size:  # the end: what the decoder still holds
+            return context.decode(None) if packet is None else packet.decode()
+        keys_only = self._keys_only()
+        if not packet.is_keyframe and (keys_only or self._needs_key):
+            # What follows refers to this picture, so nothing can be decoded before the next key frame.
+            self._needs_key = True
+            return []
+        frames = packet.decode()
+        self._needs_key = False
+        if keys_only and not frames:
+            # With B-frames a decoder holds pictures back, which now come seconds apart.
+            frames = context.decode(None)
+            context.flush_buffers()
+            self._needs_key = True
+            for frame in frames:  # what is drained does not know its stream
+                frame.time_base = self._stream.time_base
+        return frames
+
     def _lost_at_end(self) -> Iterator[Any]:
         """Frames behind the last, decoded again without threads: a damaged packet keeps PyAV from what waits there."""
         if not self._is_file or self._since_damage > TAIL_PACKETS or self._last_s is None:
             return
         last_s = self._last_s
-        with suppress(VideoError), open_video(self._place, low_delay=True, threads=1) as again:
+        with suppress(VideoError), open_video(
+            self._place, options=self._options, low_delay=True, threads=1
+        ) as again:
             again._container.seek(math.floor(last_s / self._base), stream=again._stream, backward=True)
             for packet in again._packets():
                 for frame in again._decode(packet):
@@ -308,6 +357,7 @@ class _Deinterlacer:
 def open_video(
     place: str | Path, *, is_file: bool = True, timeout_s: tuple[float, float] | None = None,
     options: dict[str, str] | None = None, low_delay: bool = False, threads: int = 0,
+    decoding: Decoding | None = None,
 ) -> Video:
     """Open a file or a network stream.
 
@@ -315,9 +365,10 @@ def open_video(
         place: path of a file, whatever its name holds, or (not `is_file`) an address that FFmpeg knows.
         is_file: says which.
         timeout_s: for opening and for each read of a stream.
-        options: FFmpeg's, for the protocol or the format.
+        options: FFmpeg's, for the protocol or the format; `max_pixels` holds for the decoder too.
         low_delay: do not let several frames be decoded at once, which delays them.
         threads: of the decoder; 0 takes what the machine has.
+        decoding: by what, and which pictures.
 
     Raises:
         VideoError: it cannot be opened or holds no video.
@@ -327,7 +378,8 @@ def open_video(
     # Without "file:" a colon in a name is taken for a protocol.
     name = f"file:{os.fspath(place)}" if is_file else str(place)
     try:
-        container = av.open(name, timeout=timeout_s, options=options or {}, metadata_errors="ignore")
+        given = {"timeout": timeout_s, "options": options or {}, "metadata_errors": "ignore"}
+        container = _open_container(name, given, decoding.hardware if decoding else "none")
     except FileNotFoundError:
         raise VideoError(NO_FILE) from None
     except (OSError, ValueError, av.FFmpegError) as error:
@@ -340,7 +392,29 @@ def open_video(
     stream.thread_type = "SLICE" if low_delay else "AUTO"
     if threads:
         stream.codec_context.thread_count = threads
-    return Video(container, stream, place, is_file)
+    if options and MAX_PIXELS in options:
+        stream.codec_context.options = {MAX_PIXELS: options[MAX_PIXELS]}
+    video = Video(container, stream, place, is_file, decoding)
+    video._options = options or {}
+    return video
+
+
+def _open_container(name: str, given: dict[str, Any], hardware: str) -> Any:
+    import av
+
+    if hardware == "none":
+        return av.open(name, **given)
+    from av.codec.hwaccel import HWAccel, hwdevices_available
+
+    for kind in ("cuda", "vaapi") if hardware == "auto" else (hardware,):
+        if kind not in hwdevices_available():
+            continue
+        try:
+            return av.open(name, **given, hwaccel=HWAccel(kind, allow_software_fallback=True))
+        except (RuntimeError, NotImplementedError, PermissionError, av.error.ExternalError):  # no such device here
+            continue
+    log.warning("no %s decoder here; pictures are decoded in software", "hardware" if hardware == "auto" else hardware)
+    return av.open(name, **given)
 
 
 def open_named(path: str | Path) -> Video:

@@ -25,6 +25,8 @@ class Problems:
     skip: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    # A file that is read twice, for its labels and for its boxes, is counted once.
+    _known: set[tuple[str, str, str]] = field(default_factory=set, repr=False, compare=False)
 
     def add(self, kind: str, path: str | Path, line: int, what: str) -> None:
         """Note one finding.
@@ -40,6 +42,9 @@ class Problems:
         place = f"{path}, line {line}" if line else str(path)
         if not self.skip:
             raise UserError(f"{place}: {what} (leave such entries out with --on-error skip)")
+        if (kind, place, what) in self._known:
+            return
+        self._known.add((kind, place, what))
         self.counts[kind] += 1
         if self.counts[kind] <= SHOWN_OF_A_KIND:
             self.examples.setdefault(kind, []).append(f"{place}: {what}")

@@ -10,6 +10,7 @@ Two kinds of files share the format of `detector.data.ava`:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,7 +78,8 @@ def read_samples(
             continue
         column = _column(row.action, labels)
         if column is None:
-            problems.add("unknown action", path, row.line, f"got action {row.action!r}, not in {labels.name}")
+            near = next((f"; perhaps {a.name!r}?" for a in labels if spelling(a.name) == spelling(row.action)), "")
+            problems.add("unknown action", path, row.line, f"got action {row.action!r}, not in {labels.name}{near}")
             continue
         if row.video not in sources:
             sources[row.video] = find_source(row.video)
@@ -105,22 +107,42 @@ def _column(action: str, labels: LabelMap) -> int | None:
     """Column of an id or a name; -1 for an empty one, None for one that is not there."""
     if not action:
         return -1
-    if action.lstrip("-").isdigit():
+    if is_id(action):
         return labels.column_of_id.get(int(action))
     names = [a.name for a in labels]
     return names.index(action) if action in names else None
 
 
+def is_id(text: str) -> bool:
+    """Whether an action column holds a number, not a name."""
+    return bool(re.fullmatch(r"-?[0-9]{1,9}", text))
+
+
+def spelling(name: str) -> str:
+    """A name without what people write now so, now otherwise: capitals, spaces, hyphens and underscores."""
+    return " ".join(re.split(r"[\s_-]+", name.casefold())).strip()
+
+
 def labels_of_file(path: str | Path, problems: Problems) -> LabelMap:
     """The label map that a file of one's own implies: its action names in alphabetical order, ids from 1.
 
+    A name that differs from an earlier one in capitals or spaces alone is a problem: it would be another class.
+
     Raises:
-        UserError: no names, or numbers instead of names (these need a label file).
+        UserError: no names, or numbers instead of names (these need a label file); the first problem unless skipped.
     """
-    names = sorted({row.action for row in read_rows(path, problems) if row.action})
+    found: dict[str, tuple[str, int]] = {}
+    for row in read_rows(path, problems):
+        if not row.action:
+            continue
+        name, line = found.setdefault(spelling(row.action), (row.action, row.line))
+        if name != row.action:
+            problems.add("two spellings", path, row.line,
+                         f"got action {row.action!r}, but {name!r} in line {line}; expected one spelling of one action")
+    names = sorted(name for name, _ in found.values())
     if not names:
         raise UserError(f"{path}: no action in the seventh column; expected rows video,time,x1,y1,x2,y2,action")
-    numbers = [name for name in names if name.lstrip("-").isdigit()]
+    numbers = [name for name in names if is_id(name)]
     if numbers:
         raise UserError(f"{path}: actions are ids ({', '.join(numbers[:3])}); say what they mean with --labels FILE")
     return LabelMap(Path(path).stem, tuple(Action(i, name) for i, name in enumerate(names, start=1)))
@@ -210,17 +232,3 @@ def check_sources(samples: Iterable[KeyFrameSample], problems: Problems) -> list
         else:
             kept.append(sample)
     return kept
-
-
-def split_by_video(
-    samples: list[KeyFrameSample], share: float, seed: int = 0
-) -> tuple[list[KeyFrameSample], list[KeyFrameSample]]:
-    """(training, validation): whole videos, so that no scene is on both sides; of a single video, its last part."""
-    videos = sorted({sample.key[0] for sample in samples})
-    if len(videos) < 2:
-        ordered = sorted(samples, key=lambda sample: sample.key)
-        cut = min(max(1, round(len(ordered) * (1 - share))), len(ordered) - 1)
-        return ordered[:cut], ordered[cut:]
-    order = np.random.default_rng(seed).permutation(len(videos))
-    chosen = {videos[i] for i in order[: max(1, round(share * len(videos)))]}
-    return [s for s in samples if s.key[0] not in chosen], [s for s in samples if s.key[0] in chosen]

@@ -9,16 +9,16 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
-from detector.data.ava import csv_rows
+from detector.data.ava import csv_rows, is_number
 from detector.data.problems import Problems
-from detector.data.samples import VIDEO_SUFFIXES
+from detector.data.samples import VIDEO_SUFFIXES, is_id, spelling
 from detector.errors import UserError
 from detector.labels import LabelMap
 
@@ -70,13 +70,13 @@ def read_kinetics(path: str | Path, labels: LabelMap, folder: Path, problems: Pr
         folder: where the videos are; paths of a list may be relative to it.
         problems: of rows and missing files.
     """
-    rows = list(csv_rows(path))
+    rows = list(csv_rows(path, problems))
     if rows and "youtube_id" in rows[0][1]:
         return _read_official_kinetics(path, rows, labels, folder, problems)
     videos = []
     for line, row in rows:
         fields = row if len(row) == 2 else " ".join(row).rsplit(maxsplit=1)
-        if len(fields) != 2 or not fields[1].isdigit():
+        if len(fields) != 2 or not is_id(fields[1]) or fields[1].startswith("-"):
             problems.add("bad row", path, line, f"got {','.join(row)!r}, expected a path and a label number")
             continue
         if int(fields[1]) >= len(labels):
@@ -99,12 +99,21 @@ def _read_official_kinetics(
     videos = []
     for line, row in rows[1:]:
         entry = dict(zip(header, row))
+        if not len(header) - 1 <= len(row) <= len(header) or not entry.get("youtube_id"):
+            what = f"got {len(row)} columns ({','.join(row)[:60]!r}), expected {','.join(header)}"
+            problems.add("bad row", path, line, what)
+            continue
         label = entry.get("label", "").strip('"')
-        if len(row) < len(header) - 1 or label not in names:
-            problems.add("unknown label", path, line, f"got {label!r}, not in {labels.name}")
+        if label not in names:
+            near = next((f"; perhaps {name!r}?" for name in names if spelling(name) == spelling(label)), "")
+            problems.add("unknown label", path, line, f"got {label!r:.60}, not in {labels.name}{near}")
             continue
         video = entry["youtube_id"]
         start, end = entry.get("time_start", ""), entry.get("time_end", "")
+        wrong = [text for text in (start, end) if text and not (is_number(text) and 0 <= float(text) < 1e6)]
+        if wrong:
+            problems.add("bad row", path, line, f"got time {wrong[0]!r:.40}, expected seconds")
+            continue
         cut = f"{video}_{int(float(start)):06d}_{int(float(end)):06d}" if start and end else video
         source = known.get(cut) or known.get(video)
         if source is None:
@@ -118,7 +127,7 @@ def read_charades(path: str | Path, labels: LabelMap, folder: Path, problems: Pr
     """Read either of the Charades formats; `labels` are its 157 classes in order."""
     try:
         with open(path, encoding="utf-8-sig") as file:
-            first = file.readline()
+            first = file.readline(4096)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if first.startswith("original_vido_id"):
@@ -126,48 +135,65 @@ def read_charades(path: str | Path, labels: LabelMap, folder: Path, problems: Pr
     if not first.startswith("id,"):
         raise UserError(f"{path}: got a first line {first[:40].strip()!r}, expected 'id,…' or 'original_vido_id …'")
     known, videos = index_videos(folder), []
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
-            source = known.get(row["id"])
-            if source is None:
-                problems.add("missing video", path, line, f"no video {row['id']} below {folder}")
+    rows = csv_rows(path, problems)
+    _, header = next(rows, (0, []))
+    if "id" not in header:
+        raise UserError(f"{path}: got a first line {first[:40].strip()!r}, expected 'id,…'")
+    for line, row in rows:
+        if len(row) != len(header):
+            what = f"got {len(row)} columns ({','.join(row)[:60]!r}), expected {len(header)}: {','.join(header)[:80]}"
+            problems.add("bad row", path, line, what)
+            continue
+        entry = dict(zip(header, row))
+        source = known.get(entry["id"])
+        if source is None:
+            problems.add("missing video", path, line, f"no video {entry['id']!r:.60} below {folder}")
+            continue
+        spans = []
+        for part in filter(None, entry.get("actions", "").split(";")):
+            span = _charades_span(part, len(labels))
+            if span is None:
+                what = f"got action {part!r:.60}, expected 'cNNN start end' with seconds and NNN below {len(labels)}"
+                problems.add("bad row", path, line, what)
                 continue
-            spans = []
-            for part in filter(None, (row.get("actions") or "").split(";")):
-                words = part.split()
-                if len(words) != 3 or not words[0][1:].isdigit() or int(words[0][1:]) >= len(labels):
-                    problems.add("bad row", path, line, f"got action {part!r}, expected 'cNNN start end'")
-                    continue
-                spans.append((int(words[0][1:]), float(words[1]), float(words[2])))
-            videos.append(LabelledVideo(source, tuple(spans), (str(path), line)))
+            spans.append(span)
+        videos.append(LabelledVideo(source, tuple(spans), (str(path), line)))
     return _not_empty(videos, path, problems)
+
+
+def _charades_span(part: str, count: int) -> tuple[int, float, float] | None:
+    """(column, start, end) of `c092 11.90 21.20`; None where it is not one."""
+    match = re.fullmatch(r"\s*c([0-9]{1,6})\s+(\S+)\s+(\S+)\s*", part)
+    if match is None or int(match[1]) >= count or not (is_number(match[2]) and is_number(match[3])):
+        return None
+    return int(match[1]), float(match[2]), float(match[3])
 
 
 def _read_frame_list(
     path: str | Path, labels: LabelMap, folder: Path, problems: Problems
 ) -> list[LabelledVideo]:
     frames: list[tuple[str, int, int, list[int]]] = []
-    with open(path, newline="", encoding="utf-8") as file:
-        for line, row in enumerate(csv.reader(file, delimiter=" "), start=1):
-            if line == 1:
-                continue
-            numbers = row[4].split(",") if len(row) == 5 and row[4] else []
-            if len(row) != 5 or not all(n.isdigit() and int(n) < len(labels) for n in numbers):
-                problems.add("bad row", path, line, f"got {' '.join(row)!r}, expected id number frame path labels")
-                continue
-            frames.append((str(Path(row[3]).parent), line, int(row[2]), [int(n) for n in numbers]))
+    for line, row in csv_rows(path, problems, delimiter=" "):
+        if line == 1:
+            continue
+        numbers = row[4].split(",") if len(row) == 5 and row[4] else []
+        fits = len(row) == 5 and re.fullmatch("[0-9]{1,9}", row[2]) is not None
+        if not fits or not all(re.fullmatch("[0-9]{1,6}", n) and int(n) < len(labels) for n in numbers):
+            problems.add("bad row", path, line, f"got {' '.join(row)!r:.80}, expected id number frame path labels")
+            continue
+        frames.append((str(Path(row[3]).parent), line, int(row[2]), [int(n) for n in numbers]))
     videos = []
     for parent, group in groupby(frames, key=lambda frame: frame[0]):
-        rows = list(group)
+        group_rows = list(group)
         if not (folder / parent).is_dir():
-            problems.add("missing video", path, rows[0][1], f"no folder {folder / parent}")
+            problems.add("missing video", path, group_rows[0][1], f"no folder {folder / parent}")
             continue
-        first = rows[0][2]
+        first = group_rows[0][2]
         spans = tuple(
             (column, (number - first) / CHARADES_FPS, (number - first) / CHARADES_FPS)
-            for _, _, number, columns in rows for column in columns
+            for _, _, number, columns in group_rows for column in columns
         )
-        videos.append(LabelledVideo(folder / parent, _joined(spans), (str(path), rows[0][1])))
+        videos.append(LabelledVideo(folder / parent, _joined(spans), (str(path), group_rows[0][1])))
     return _not_empty(videos, path, problems)
 
 

@@ -69,6 +69,7 @@ class BoxValidation:
         workers: processes that load clips; 0 loads them in this one.
         truth: what is true; None takes it from the data set's own targets.
         folder: gets confusion.png and precision_recall.png at each new best; None writes nothing.
+        note: what the figures count, told beside them: "mAP over 2 of 3 classes".
     """
 
     dataset: BoxClips
@@ -77,6 +78,7 @@ class BoxValidation:
     precision: Precision = "fp32"
     truth: FrameEntries | None = None
     folder: Path | None = None
+    note: str = ""
     best: float = -1.0
     result: AvaResult | None = None
 
@@ -99,7 +101,7 @@ class BoxValidation:
         if not pairs:
             return self.result, None
         rows, targets = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-        if self.folder is not None and self.result.mean_ap > self.best:
+        if self.folder is not None and self.result.mean_ap >= self.best:  # of equals the later, as in training
             self.best = self.result.mean_ap
             self._draw(rows, targets)
         return self.result, float(targets[np.arange(len(rows)), rows.argmax(1)].mean())

@@ -15,7 +15,9 @@ FETCH_BETTER = "python -m detector.weights fetch recommended"
 FETCH_POSENET = "python -m detector.weights fetch posenet"
 
 
-def create_person_detector(name: str = "auto", threshold: float | None = None, device: str = "auto") -> PersonDetector:
+def create_person_detector(
+    name: str = "auto", threshold: float | None = None, device: str = "auto", num_threads: int = 0
+) -> PersonDetector:
     """Create a person detector from what is on this machine.
 
     Args:
@@ -25,6 +27,7 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
             behind others, where that is cached.
         threshold: confidence over which a box is a person, 0 to 1; None for the detector's own.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        num_threads: of SSDLite, on the CPU; 0 lets OpenVINO choose.
 
     Returns:
         The detector. Its `notice` is one line that says what was taken and which command gets a better one.
@@ -39,13 +42,13 @@ def create_person_detector(name: str = "auto", threshold: float | None = None, d
     if name not in ("auto", *DETECTOR_MODELS):
         return _from_file(Path(name), threshold, chosen_device)
     if name != "auto":
-        detector = _create(DETECTOR_MODELS[name], threshold, chosen_device)
+        detector = _create(DETECTOR_MODELS[name], threshold, chosen_device, num_threads)
         detector.notice = f"people: {detector.name}"
         return detector
     from detector.weights.cache import cached_package
 
     model, better = _best_cached("cuda" if chosen_device.startswith("cuda") else "cpu")
-    detector = _create(model, threshold, chosen_device)
+    detector = _create(model, threshold, chosen_device, num_threads)
     paths = cached_package(POSENET)
     if paths:
         detector = _with_faces(detector, *paths)
@@ -107,12 +110,12 @@ def _from_file(path: Path, threshold: float | None, device: str) -> PersonDetect
     return detector
 
 
-def _create(model: DetectorModel, threshold: float | None, device: str) -> PersonDetector:
+def _create(model: DetectorModel, threshold: float | None, device: str, num_threads: int) -> PersonDetector:
     wanted = model.threshold if threshold is None else threshold
     if model.kind == "ssdlite":
         from detector.person.ssdlite import SsdliteDetector
 
-        return SsdliteDetector(wanted)
+        return SsdliteDetector(wanted, num_threads=num_threads)
     from detector.weights.cache import require_cached
 
     assert model.weights is not None

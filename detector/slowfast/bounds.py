@@ -38,8 +38,9 @@ def config_of(numbers: Mapping[str, Any]) -> SlowFastConfig:
         problem = _problem(name, value)
         if problem:
             raise ValueError(f"{name}: got {_short(value)}, expected {problem}")
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in held.items()}
     try:
-        return SlowFastConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in held.items()})
+        return SlowFastConfig(**given)
     except TypeError as error:
         raise ValueError(str(error)) from None
 
@@ -57,8 +58,8 @@ def _problem(name: str, value: Any) -> str:
     if name in ("aligned", "fast_half_resolution", "causal"):
         return "" if isinstance(value, bool) else "true or false"
     if name in ("dropout", "mean", "std"):
-        low = 1e-6 if name == "std" else 0.0
-        return "" if is_number(value, low, 1.0) else f"a number from {low:g} to 1"
+        least = 1e-6 if name == "std" else 0.0
+        return "" if is_number(value, least, 1.0) else f"a number from {least:g} to 1"
     return "" if isinstance(value, str) else "a word"
 
 

@@ -20,15 +20,8 @@ import torch
 from torch import Tensor
 
 from detector.errors import UserError
-from detector.slowfast.pickles import (
-    ArrayNote,
-    DamagedPickle,
-    RawBytes,
-    RefusedGlobal,
-    TensorNote,
-    read_pickle,
-    text_of,
-)
+from detector.slowfast.pickle_notes import ArrayNote, DamagedPickle, RawBytes, RefusedGlobal, TensorNote, text_of
+from detector.slowfast.pickles import read_pickle
 from detector.slowfast.storages import LEGACY_TORCH, Stored, make_arrays, open_legacy, open_zip
 
 _AGAIN = "download it again"
@@ -184,7 +177,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _content_of(path: Path, stored: Stored) -> WeightsContent:
     content = stored.content
     if not isinstance(content, dict):
-        held = {"ArrayNote": "one array", "TensorNote": "one tensor"}.get(type(content).__name__, type(content).__name__)
+        word = type(content).__name__
+        held = {"ArrayNote": "one array", "TensorNote": "one tensor"}.get(word, word)
         raise UserError(f"weights {path}: holds {held}, expected a dict of tensors")
     _refuse_checkpoint(path, content)
     if content.get("format") == OWN_FORMAT:

@@ -49,3 +49,14 @@ def count_cost(config: SlowFastConfig, size_px: int = 256) -> Cost:
             network(frames, rois, flow=flow)
     # torch counts a multiplication and an addition as two.
     return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)
+
+
+def count_trunk(config: SlowFastConfig, size_hw: tuple[int, int]) -> int:
+    """Multiply-adds of the trunk for one clip of that height and width, head and RoIAlign left out."""
+    with torch.device("meta"):
+        network = ActionNetwork(config).eval()
+        frames = torch.empty((1, config.num_frames, *size_hw, 3), dtype=torch.uint8)
+        flow = torch.empty((1, config.num_frames, *size_hw, 2)) if config.fast_input == "flow" else None
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.forward_trunk(frames, flow)
+    return counter.get_total_flops() // 2

@@ -20,6 +20,9 @@ FLOW_LIMIT_PX = 20.0
 def take_slow_frames(frames: Tensor, alpha: int) -> Tensor:
     """Frames of the slow pathway: Tensor[B, T, H, W, 3] → Tensor[B, T / alpha, H, W, 3]."""
     chosen = slow_indices(int(frames.shape[1]), alpha)
+    if frames.is_cuda:
+        # Sending indices to a GPU would make it wait, and cannot be recorded in a CUDA graph.
+        return torch.stack([frames[:, int(i)] for i in chosen], 1)
     return frames.index_select(1, torch.as_tensor(chosen, device=frames.device))
 
 

@@ -23,16 +23,16 @@ import torch
 from torch import Tensor
 
 from detector.errors import UserError
-from detector.slowfast.pickles import (
+from detector.slowfast.pickle_notes import (
     ArrayNote,
     DamagedPickle,
     RawBytes,
     StorageNote,
     TensorNote,
-    read_pickle,
     storage_dtype,
     text_of,
 )
+from detector.slowfast.pickles import read_pickle
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that older torch.save pickles first
 # Half precision doubles, and small files may hold a tensor twice.

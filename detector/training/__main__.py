@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 from dataclasses import replace
@@ -15,12 +16,17 @@ from detector.training.paper import PLANS, Plan, find_plan
 from detector.training.recipe import Execution, Recipe
 
 if TYPE_CHECKING:
+    from detector.data.box_clips import BoxClips
     from detector.labels import LabelMap
     from detector.slowfast.network import ActionNetwork
     from detector.training.datasets import Clips, Sources
     from detector.training.distillation import Distillation
     from detector.weights.records import ActionModel
 
+_CONSEQUENCE = {
+    "validation": "how well they are known stays unknown; label them in another video",
+    "training": "they cannot be learnt",
+}
 EXAMPLES = """recipes:
 {recipes}
 
@@ -47,7 +53,8 @@ def create_parser(prog: str = "python -m detector.training") -> CommandLine:
     )
     parser.add_argument("--recipe", required=True, metavar="NAME", help=", ".join(PLANS))
     parser.add_argument("--data", required=True, type=Path, metavar="PATH", help="the data set's folder, or a CSV")
-    parser.add_argument("--val", type=Path, metavar="CSV", help="to validate on (default: a fifth of the videos)")
+    parser.add_argument("--val", type=Path, metavar="CSV",
+                        help="to validate on (default: a fifth of the videos; by time where an action is in one alone)")
     parser.add_argument("--init", default="", metavar="WEIGHTS",
                         help="name or file to start from, or random (default: random for kinetics, auto for finetune)")
     parser.add_argument("--network", metavar="NAME", help="with --init random (default: slowfast_8x8_r50)")
@@ -163,6 +170,7 @@ def _train_actions(
         validate = BoxValidation(
             clips.validation, model.labels, execution.workers, recipe.precision, clips.truth, folder
         )
+        validate.note = counted_classes(clips.validation, model.labels)
         folder.mkdir(parents=True, exist_ok=True)
     else:
         validate = VideoValidation(clips.validation, plan.activation == "sigmoid", execution.workers, recipe.precision)
@@ -171,7 +179,8 @@ def _train_actions(
         network, clips.train, recipe, folder, execution=execution, validate=validate, sample_weights=weights,
         distillation=teacher,
     )
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in state.best_metrics.items())
+    counted = f" ({validate.note})" if isinstance(validate, BoxValidation) else ""
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in state.best_metrics.items()) + counted
     record = replace(
         model, name=folder.name, accuracy=f"{figures} on {len(clips.validation)} held-out clips of {args.data.name}",
         notes=f"recipe {args.recipe} from {args.init}, seed {recipe.seed}, {state.best_step} updates",
@@ -181,14 +190,36 @@ def _train_actions(
     if skipped:
         print(f"left out {skipped} x clip that cannot be decoded", file=sys.stderr)
     save_action_model(folder / "model.pt", record, network)
+    _save_last(folder, record, network, state.step)
     if isinstance(validate, BoxValidation):
         validate(network)
         if validate.result is not None:
             print(format_table(validate.result))
             (folder / "metrics.json").write_text(json.dumps(validate.result.to_dict(), indent=1) + "\n")
     print(f"wrote {folder / 'model.pt'} ({figures}); curves and log are beside it")
+    print(f"wrote {folder / 'model_last.pt'}: the weights of the last update, to try instead")
     print(f"try it: python -m stream.webcam --weights {folder / 'model.pt'}")
     return 0
+
+
+def _save_last(folder: Path, record: ActionModel, network: ActionNetwork, step: int) -> None:
+    """Write the last weights as a model file too: the best ones of few clips may be the best by chance."""
+    from detector.training.checkpoints import last_weights
+    from detector.weights.model_file import save_action_model
+    from detector.weights.records import WeightsFile
+
+    last = copy.deepcopy(network)
+    last.load_state_dict({**last.state_dict(), **last_weights(folder / "last.pt")})
+    record = replace(
+        record, name=f"{folder.name} last", accuracy=f"not measured; the best of this run: {record.accuracy}",
+        notes=f"the last weights, after {step} updates", weights=WeightsFile("", "model_last.pt"),
+    )
+    save_action_model(folder / "model_last.pt", record, last)
+
+
+def counted_classes(clips: BoxClips, labels: LabelMap) -> str:
+    """How many classes a mAP on these clips is over: `mAP over 2 of 3 classes`."""
+    return f"mAP over {int((clips.column_counts() > 0).sum())} of {len(labels)} classes"
 
 
 def _teacher(
@@ -217,6 +248,13 @@ def describe(clips: Clips, labels: LabelMap) -> None:
     if isinstance(clips.train, BoxClips) and isinstance(clips.validation, BoxClips) and len(labels) <= 20:
         pairs = zip(labels, clips.train.column_counts(), clips.validation.column_counts())
         print("  " + ", ".join(f"{a.short_name} {int(n)} + {int(m)}" for a, n, m in pairs))
+    if clips.note:
+        print(f"  {clips.note}")
+    if isinstance(clips.train, BoxClips) and isinstance(clips.validation, BoxClips) and clips.truth is None:
+        for what, part in (("validation", clips.validation), ("training", clips.train)):
+            lacking = [a.short_name for a, count in zip(labels, part.column_counts()) if not count]
+            if lacking and len(labels) <= 20:
+                print(f"  {what} lacks {', '.join(lacking)}: {_CONSEQUENCE[what]}", file=sys.stderr)
     if isinstance(clips.train, VideoClips) and not clips.validation:
         raise UserError("no video to validate on")
 

@@ -41,10 +41,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"checkpoint {path}: not there; has this run been started?") from None
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError,
+            pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"checkpoint {path}: cannot be read ({reason}); delete it to start anew") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"checkpoint {path}: got format {found}, expected {FORMAT}; was it written by this program?")
     return content
+
+
+def last_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of last.pt as they are validated: averaged where the run averages.
+
+    Raises:
+        UserError: see `read_checkpoint`.
+    """
+    content = read_checkpoint(path)
+    average = content.get("average")
+    return average["values"] if average is not None else content["network"]

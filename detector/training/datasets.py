@@ -19,8 +19,8 @@ from detector.data.samples import (
     read_samples,
     sources_beside,
     sources_in,
-    split_by_video,
 )
+from detector.data.split import split_samples
 from detector.data.video_clips import VideoClips
 from detector.data.videos import read_charades, read_kinetics
 from detector.errors import UserError
@@ -72,11 +72,17 @@ class Sources:
 
 @dataclass
 class Clips:
-    """Training and validation clips; `truth` is what predictions are measured against where boxes are predicted."""
+    """Training and validation clips.
+
+    Attributes:
+        truth: what predictions are measured against where boxes are predicted.
+        note: how a data set without a validation part of its own was parted.
+    """
 
     train: BoxClips | VideoClips
     validation: BoxClips | VideoClips
     truth: FrameEntries | None = None
+    note: str = ""
 
 
 def open_clips(sources: Sources, plan: Plan, model: ActionModel) -> Clips:
@@ -101,14 +107,16 @@ def _own_boxes(sources: Sources, plan: Plan, model: ActionModel) -> Clips:
         return check_sources(samples, sources.problems)
 
     samples = read(sources.data)
+    note = ""
     if sources.validation is not None:
         train, validation = samples, read(sources.validation)
     else:
-        train, validation = split_by_video(samples, VALIDATION_SHARE)
+        split = split_samples(samples, VALIDATION_SHARE, [action.short_name for action in model.labels])
+        train, validation, note = split.train, split.validation, split.note
     if not train or not validation:
         raise UserError(f"{sources.data}: {len(samples)} key frame(s) are too few to train and validate on")
     return Clips(
-        _box_clips(train, plan, model, True, sources), _box_clips(validation, plan, model, False, sources)
+        _box_clips(train, plan, model, True, sources), _box_clips(validation, plan, model, False, sources), note=note
     )
 
 
@@ -157,6 +165,7 @@ def _with_predicted_boxes(samples: list[KeyFrameSample], sources: Sources) -> li
 
     boxes: dict[tuple[str, int], dict[tuple[float, ...], None]] = {}
     for row in read_rows(sources.validation_boxes, sources.problems):
+        # The reader has seen to it that the last column is a number.
         if row.box is not None and float(row.last or 1) >= sources.box_score:
             boxes.setdefault(row.key, {})[row.box] = None
     result = []

@@ -1,12 +1,14 @@
-"""Boxes for clips that have none: `python -m detector.training.fill_boxes my.csv --output my_boxes.csv`.
+"""Boxes for clips that have none: `python -m detector.training.fill_boxes my.csv` writes `my_boxes.csv` beside it.
 
 Rows of the CSV with empty corners (`clip.mp4,1.5,,,,,wave`) get the box of the most prominent person at that
-moment: the largest, as the person detector sees it. Look at what it found before you train on it.
+moment: the largest, as the person detector sees it. Where there were several, a line says so. Look at what it found
+before you train on it.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +22,22 @@ from detector.data.problems import Problems
 from detector.data.samples import sources_beside
 from detector.data.video import VideoError, read_frames
 from detector.errors import UserError, run_command
+from detector.files import write_whole
 from detector.types import Boxes
 
 FindPeople = Callable[[np.ndarray], Boxes]
 
 
-def fill_boxes(path: Path, find_people: FindPeople, problems: Problems) -> list[tuple[AvaRow, tuple[float, ...]]]:
+def fill_boxes(
+    path: Path, find_people: FindPeople, problems: Problems, say: Callable[[str], object] = print
+) -> list[tuple[AvaRow, tuple[float, ...]]]:
     """Find the missing boxes of a CSV.
 
     Args:
         path: the CSV.
         find_people: boxes of an (H, W, 3) uint8 BGR picture.
         problems: videos that cannot be read, pictures without a person.
+        say: takes a line for each key frame that shows several people.
 
     Returns:
         Rows with their boxes (x1, y1, x2, y2), shares of the picture; rows without a person are left out.
@@ -54,7 +60,11 @@ def fill_boxes(path: Path, find_people: FindPeople, problems: Problems) -> list[
             except VideoError as error:
                 problems.add("broken video", path, row.line, f"{row.video}: {error}")
                 continue
-            known[row.key] = largest_person(find_people(image[..., ::-1]), image.shape[:2])
+            people = find_people(image[..., ::-1])
+            known[row.key] = largest_person(people, image.shape[:2])
+            if len(people) > 1:
+                say(f"{path}, line {row.line}: {row.video} shows {len(people)} people at {row.time_s:g} s, took the "
+                    f"largest: {known[row.key]}")
         box = known[row.key]
         if box is None:
             problems.add("no person", path, row.line, f"{row.video} shows nobody at {row.time_s:g} s")
@@ -76,7 +86,8 @@ def main(argv: list[str] | None = None, prog: str = "python -m detector.training
     """Entry point."""
     parser = CommandLine(prog, description="Find the person in rows 'video,seconds,,,,,action' and write their boxes.")
     parser.add_argument("csv", type=Path, metavar="CSV", help="rows of clips; those without corners are filled in")
-    parser.add_argument("--output", type=Path, required=True, metavar="CSV", help="in the same folder as the input")
+    parser.add_argument("--output", type=Path, metavar="CSV",
+                        help="in the same folder as the input (default: NAME_boxes.csv beside NAME.csv)")
     detector_option = parser.add_argument(
         "--detector", default="auto", metavar="D", help="person detector: a name or a .pth file (default auto)"
     )
@@ -85,6 +96,10 @@ def main(argv: list[str] | None = None, prog: str = "python -m detector.training
     args = parser.parse_args(argv)
     if not args.csv.is_file():
         raise UserError(f"{args.csv}: no such file, expected a CSV")
+    if args.output is None:
+        args.output = args.csv.with_name(f"{args.csv.stem}_boxes.csv")
+    if args.output.resolve() == args.csv.resolve():
+        raise UserError(f"--output {args.output}: is the input, expected another file")
     check_file_to_write("--output", args.output)
     if args.output.resolve().parent != args.csv.resolve().parent:
         raise UserError("--output: expected a file in the input's folder, since video paths are relative to it")
@@ -94,15 +109,22 @@ def main(argv: list[str] | None = None, prog: str = "python -m detector.training
     problems = Problems(skip=args.on_error == "skip")
     detector = create_person_detector(args.detector)
     try:
-        filled = fill_boxes(args.csv, detector.detect, problems)
+        filled = fill_boxes(args.csv, detector.detect, problems, say=lambda line: print(line, file=sys.stderr))
     finally:
         detector.close()
     problems.report()
-    with open(args.output, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for row, box in filled:
-            writer.writerow([row.video, f"{row.time_s:g}", *box, row.action, row.last])
-    print(f"wrote {args.output}: {len(filled)} rows with boxes")
+    if not filled:
+        raise UserError(f"{args.csv}: no row has a box or shows a person; nothing was written")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row, box in filled:
+        writer.writerow([row.video, round(row.time_s, 6), *box, row.action, row.last])
+    try:
+        write_whole(args.output, text.getvalue())
+    except OSError as error:
+        raise UserError(f"--output {args.output}: cannot be written ({error.strerror})") from None
+    print(f"wrote {args.output}: {len(filled)} rows with boxes; look at them, then: "
+          f"python -m detector.training --recipe finetune --data {args.output}")
 
 
 if __name__ == "__main__":

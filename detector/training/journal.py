@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 
 class Journal:
     """The log of one run.
@@ -27,10 +25,7 @@ class Journal:
     def __init__(self, folder: Path | None, step: int, total_steps: int, progress: bool):
         self.folder, self.step = folder, step
         self._board: Any = None
-        self.bar = tqdm(
-            total=total_steps, initial=step, unit="step", disable=not progress or folder is None,
-            mininterval=0.2 if sys.stderr.isatty() else 30, dynamic_ncols=True,
-        )
+        self.bar = _open_bar(step, total_steps) if progress and folder is not None else None
         if folder is not None:
             kept = [line for line in read_log(folder) if line["step"] <= step]
             (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
@@ -38,8 +33,9 @@ class Journal:
 
     def update(self, step: int, loss: float, rate: float) -> None:
         """Move the bar to that many finished updates."""
-        self.bar.update(step - self.bar.n)
-        self.bar.set_postfix_str(f"loss {loss:.4f}, rate {rate:.3g}", refresh=False)
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
+            self.bar.set_postfix_str(f"loss {loss:.4f}, rate {rate:.3g}", refresh=False)
 
     def log(self, step: int, **scalars: float) -> None:
         """Keep scalars of an update."""
@@ -57,12 +53,13 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        if self.folder is not None and not self.bar.disable:
-            tqdm.write(text, file=sys.stderr)
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Close the bar and the board and draw the curves a last time."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
         if self._board is not None:
             self._board.close()
         if self.folder is not None:
@@ -99,6 +96,16 @@ def draw_curves_of(folder: Path) -> None:
     except ImportError:
         return
     draw_curves(read_log(folder), folder / "curves.png")
+
+
+def _open_bar(step: int, total_steps: int) -> Any:
+    # Runs without a bar do without the package.
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total_steps, initial=step, unit="step", mininterval=0.2 if sys.stderr.isatty() else 30,
+        dynamic_ncols=True,
+    )
 
 
 def _open_board(folder: Path, step: int) -> Any:

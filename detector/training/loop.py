@@ -79,7 +79,7 @@ def train(
         folder: gets last.pt, best.pt, log.jsonl, curves.png, tensorboard/.
         execution: what changes the speed.
         validate: gives figures of the (averaged) network in evaluation mode; called by every process, rank 0's
-            answer counts.
+            answer counts. Its `note`, if it has one, is told beside them.
         loss: in place of the recipe's; see `detector.training.losses`.
         sample_weights: (len(dataset),) chance of each clip, drawn with replacement.
         distillation: what a teacher adds; clips may then have frames that only it sees.
@@ -261,7 +261,8 @@ class Trainer:
                     metrics = self.world.share(self.validate(self.network))
                 if name not in metrics:
                     raise UserError(f"recipe: best_metric is {name!r}, but the validation gives {', '.join(metrics)}")
-                better = metrics[name] > state.best
+                # Of equals the later: it has seen more, and figures on few clips are soon at their top.
+                better, higher = metrics[name] >= state.best, metrics[name] > state.best
                 if better:
                     state.best, state.best_step, state.best_metrics = metrics[name], state.step, metrics
                     self._save_best()
@@ -271,10 +272,12 @@ class Trainer:
             return True
         finally:
             self.interrupts.at_once = False
-        state.stale = 0 if better else state.stale + 1
+        state.stale = 0 if higher else state.stale + 1
         if self.recipe.schedule == "plateau" and state.stale >= self.recipe.patience:
             state.stale, state.plateau_drops = 0, state.plateau_drops + 1
-        self.journal.log_validation(state.step, metrics, " (best so far)" if better else "")
+        counted = getattr(self.validate, "note", "")
+        note = " (best so far)" if better else ""
+        self.journal.log_validation(state.step, metrics, (f" ({counted})" if counted else "") + note)
         return False
 
     def _save(self) -> None:
@@ -317,6 +320,7 @@ class Trainer:
         self.state = TrainingState(**content["state"])
 
     def _keep_best_weights(self) -> None:
+        self.world.share(True)  # the first process has written its file before the others read it
         path = self.folder / "best.pt"
         if self.state.best_step >= 0 and path.exists():
             self.network.load_state_dict(read_checkpoint(path)["network"])

@@ -48,8 +48,9 @@ def _list() -> int:
     print(f"cache: {cache_dir()}\nhere: * cached, + recommended for this machine ({device})\n")
     bundled = bundled_path()
     if bundled is not None:
-        model = read_record(bundled)
-        print(f"in the box\n *  {'bundled':<28} {model.accuracy or model.name}; {_file_facts(bundled, model.weights)}\n")
+        record = read_record(bundled)
+        facts = _file_facts(bundled, record.weights)
+        print(f"in the box\n *  {'bundled':<28} {record.accuracy or record.name}; {facts}\n")
     for title, models in (("actions", action_models()), ("people", DETECTOR_MODELS)):
         print(title)
         for model in models.values():
@@ -102,7 +103,7 @@ def _show(name: str) -> int:
         print("  trained on real video; how well it knows each action is not measured here")
     else:
         known = sum(action.name in proven for action in model.labels)
-        print(f"  {known} of {len(model.labels)} are proven by a figure on real video; the others by rendered video alone")
+        print(f"  {known} of {len(model.labels)} are proven by a figure on real video; the others on rendered video")
     return 0
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 from detector.errors import UserError
 from detector.weights.records import PackagedModel, WeightsFile
 
@@ -14,7 +12,11 @@ from detector.weights.records import PackagedModel, WeightsFile
 def cache_dir() -> Path:
     """Folder of downloaded weights: the SLOWFAST_CACHE variable, else the user's cache folder. May not exist yet."""
     chosen = os.environ.get("SLOWFAST_CACHE", "").strip()
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("slowfast-live")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("slowfast-live")
 
 
 def cached_path(weights: WeightsFile) -> Path | None:

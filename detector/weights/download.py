@@ -322,8 +322,8 @@ def _refuse_answer(response: requests.Response, weights: WeightsFile) -> None:
     packed = response.headers.get("Content-Encoding", "identity").strip().lower()
     if packed not in ("", "identity"):
         raise UserError(
-            f"{weights.url}: sent packed with {packed[:20]}, expected the file itself; a proxy may be in between: fetch "
-            "it another way and copy it into the cache folder"
+            f"{weights.url}: sent packed with {packed[:20]}, expected the file itself; a proxy may be in between: "
+            "fetch it another way and copy it into the cache folder"
         )
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise UserError(

@@ -21,7 +21,7 @@ from detector.labels import Action, LabelMap
 from detector.sampling import Sampling
 from detector.slowfast.bounds import config_of, is_number, is_whole
 from detector.slowfast.containers import OWN_FORMAT, own_record
-from detector.slowfast.pickles import DamagedPickle, text_of
+from detector.slowfast.pickle_notes import DamagedPickle, text_of
 from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel, WeightsFile
 

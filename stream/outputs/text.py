@@ -118,3 +118,19 @@ class TextFile:
             return
         os.ftruncate(self._fd, size - len(last))
         log.warning("%s: an unfinished last line of %d bytes is cut off", readable_name(self.path), len(last))
+
+
+def open_anew(path: str | Path) -> TextIO:
+    """Open a text file that is made anew each time, such as an export; its last folder is made, `-` is standard output.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    if str(path) == "-":
+        return sys.stdout
+    try:
+        if not Path(path).parent.is_dir():
+            Path(path).parent.mkdir(exist_ok=True)
+        return open(path, "w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise UserError(f"{readable_name(path)}: cannot be written ({error.strerror}); give another path") from None

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from detector.data import decode
+from detector.data.decode import Decoding, VideoError
 from detector.data.decode import Video as DecodedVideo
-from detector.data.decode import VideoError
 from detector.errors import UserError
 from detector.files import readable_name
 from stream.sources.secrets import redact as redact  # where it used to live
@@ -85,6 +85,7 @@ class Video:
         duration_s: None where not known (a live stream).
         format_name: of the container, as FFmpeg calls it.
         coded_hw: height and width as stored; pictures may be turned and have square pixels.
+        pixel_shape: width of a stored pixel over its height.
     """
 
     def __init__(self, video: DecodedVideo, shown_name: str) -> None:
@@ -92,6 +93,7 @@ class Video:
         self.fps = sane_fps(video.fps)
         self.rate_fps = video.fps if video.fps is not None and 0 < video.fps <= MOST_FPS else None
         self.duration_s, self.format_name, self.coded_hw = video.duration_s, video.format_name, video.coded_hw
+        self.pixel_shape = video.pixel_shape
 
     @property
     def damage(self) -> str:
@@ -127,7 +129,7 @@ class Video:
 
 def open_video(
     path_or_url: str | Path, *, shown_name: str | None = None, timeout_s: tuple[float, float] | None = None,
-    options: dict[str, str] | None = None, low_delay: bool = False,
+    options: dict[str, str] | None = None, low_delay: bool = False, decoding: Decoding | None = None,
 ) -> Video:
     """Open a file or a network stream.
 
@@ -137,6 +139,7 @@ def open_video(
         timeout_s: for opening and for each read; None for files.
         options: FFmpeg's, for the protocol or the format.
         low_delay: do not let several frames be decoded at once, which delays them.
+        decoding: by what, and which pictures.
 
     Raises:
         UserError: one line that says why not.
@@ -148,7 +151,7 @@ def open_video(
     try:
         video = decode.open_video(
             path_or_url, is_file=timeout_s is None, timeout_s=timeout_s, options=options, low_delay=low_delay,
-            threads=2,
+            threads=2, decoding=decoding,
         )
     except VideoError as error:
         if str(error).startswith((decode.NO_FILM, decode.UNKNOWN_CODEC)):

@@ -12,7 +12,7 @@ import numpy as np
 from detector.errors import UserError
 from detector.files import readable_name
 from detector.types import Frame
-from stream.sources.decode import ConnectionLost, MediaClock, Video, open_video
+from stream.sources.decode import ConnectionLost, Decoding, MediaClock, Video, open_video
 from stream.sources.source import SourceStatus
 
 # A file that plays as if it were a camera leaves out frames that are later than this, as a camera would.
@@ -32,7 +32,9 @@ class VideoFile:
 
     def __init__(
         self, path: str | Path, *, live: bool = False, loop: bool = False, name: str | None = None,
-        timeout_s: tuple[float, float] | None = None, clock: Callable[[], float] = time.monotonic,
+        timeout_s: tuple[float, float] | None = None, options: dict[str, str] | None = None,
+        decoding: Decoding | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
@@ -41,12 +43,16 @@ class VideoFile:
             loop: start again at the end, for ever; time goes on.
             name: to be shown; the file's name unless given.
             timeout_s: for opening and each read, of a file on a server.
+            decoding: by what, and which pictures.
+            options: FFmpeg's, for the format and the decoder.
             clock: seconds, monotonic.
 
         Raises:
             UserError: no such file, not a video, nothing in it.
         """
-        self._open = lambda: open_video(path, shown_name=name, timeout_s=timeout_s)
+        self._open = lambda: open_video(
+            path, shown_name=name, timeout_s=timeout_s, options=options, decoding=decoding
+        )
         self._video: Video | None = self._open()
         self._frames = iter(self._video)
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from detector.errors import UserError
-from stream.sources.decode import Video, open_video
+from stream.sources.decode import Decoding, Video, open_video
 from stream.sources.file import VideoFile
 from stream.sources.reconnect import LiveCamera
 from stream.sources.secrets import for_ffmpeg, redact
@@ -42,17 +42,22 @@ class NetworkStream:
         may_burst: they may turn out to. An RTSP camera sends each picture as it is made.
     """
 
-    def __init__(self, url: str, transports: Sequence[str] = TRANSPORTS) -> None:
+    def __init__(
+        self, url: str, transports: Sequence[str] = TRANSPORTS, decoding: Decoding | None = None
+    ) -> None:
         """
         Args:
             url: the address, user and password as they are.
             transports: of RTSP, in the order in which they are tried.
+            decoding: by what, and which pictures.
 
         Raises:
             UserError: no answer, refused, no video; without credentials.
         """
         rtsp = _scheme(url) in ("rtsp", "rtsps")
-        self.video, self.transport = _open_rtsp(url, transports) if rtsp else (_open(url, {}), "")
+        self.video, self.transport = (
+            _open_rtsp(url, transports, decoding) if rtsp else (_open(url, {}, decoding), "")
+        )
         self.gave_pictures = False
         self.fps = self.video.fps
         # MJPEG over HTTP has no time stamps; FFmpeg invents 25 a second.
@@ -74,20 +79,20 @@ def _scheme(url: str) -> str:
     return url.partition(":")[0].lower()
 
 
-def _open(url: str, options: dict[str, str]) -> Video:
+def _open(url: str, options: dict[str, str], decoding: Decoding | None) -> Video:
     return open_video(
         for_ffmpeg(url), shown_name=redact(url), timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), options=options,
-        low_delay=True,
+        low_delay=True, decoding=decoding,
     )
 
 
-def _open_rtsp(url: str, transports: Sequence[str]) -> tuple[Video, str]:
+def _open_rtsp(url: str, transports: Sequence[str], decoding: Decoding | None) -> tuple[Video, str]:
     """Try the transports in turn, where the server is there and does not refuse for another reason."""
     first_error: UserError | None = None
     for transport in transports:
         start_s = time.monotonic()
         try:
-            return _open(url, {"rtsp_transport": transport}), transport
+            return _open(url, {"rtsp_transport": transport}, decoding), transport
         except UserError as error:
             first_error = first_error or error
             if _is_final(error) or time.monotonic() - start_s >= OPEN_TIMEOUT_S:
@@ -126,25 +131,30 @@ def knock(url: str) -> None:
         raise UserError(f"{redact(url)}: cannot be opened ({reason})") from None
 
 
-def open_network(url: str, *, live: bool = False, loop: bool = False, **changes: Any) -> Source:
+def open_network(
+    url: str, *, live: bool = False, loop: bool = False, decoding: Decoding | None = None, **changes: Any
+) -> Source:
     """A stream, or a file on a server (told by its known duration), by its address.
 
     Raises:
         UserError: it cannot be opened.
     """
     name = redact(url)
-    first = NetworkStream(url)
+    first = NetworkStream(url, decoding=decoding)
     if first.video.duration_s is not None and not first.transport:
         first.close()
-        return VideoFile(for_ffmpeg(url), live=live, loop=loop, name=name, timeout_s=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
-    return LiveCamera(name, _Connector(url, first).connect, **changes)
+        timeout_s = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+        return VideoFile(
+            for_ffmpeg(url), live=live, loop=loop, name=name, timeout_s=timeout_s, decoding=decoding
+        )
+    return LiveCamera(name, _Connector(url, first, decoding).connect, **changes)
 
 
 class _Connector:
     """Connects to one address again and again, over the transport that worked last."""
 
-    def __init__(self, url: str, first: NetworkStream) -> None:
-        self._url, self._last, self._handed_out = url, first, False
+    def __init__(self, url: str, first: NetworkStream, decoding: Decoding | None) -> None:
+        self._url, self._last, self._handed_out, self._decoding = url, first, False, decoding
 
     def connect(self) -> NetworkStream:
         if not self._handed_out:
@@ -155,5 +165,5 @@ class _Connector:
         if not self._last.gave_pictures:
             # It agreed and sent nothing, as servers do whose firewall or whose other transports are amiss.
             at += 1
-        self._last = NetworkStream(self._url, [*TRANSPORTS[at:], *TRANSPORTS[:at]])
+        self._last = NetworkStream(self._url, [*TRANSPORTS[at:], *TRANSPORTS[:at]], self._decoding)
         return self._last
