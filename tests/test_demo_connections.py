@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 import pytest
@@ -75,7 +76,8 @@ def test_those_that_ended_count_no_more(crowd):
 
 @pytest.mark.parametrize(("client", "address"), [
     (("192.0.2.1", 5), "192.0.2.1"), (["::ffff:192.0.2.1", 5], "192.0.2.1"), (("::1", 5), "::1"), (None, ""),
-    (("2001:db8:1:2:3::4", 5), "2001:db8:1:2::/64"), (("fe80::1%eth0", 5), "fe80::/64"), (("testclient", 1), "testclient"),
+    (("2001:db8:1:2:3::4", 5), "2001:db8:1:2::/64"), (("fe80::1%eth0", 5), "fe80::/64"),
+    (("testclient", 1), "testclient"),
 ])
 def test_a_request_counts_for_its_address_or_network(client, address):
     assert address_of(client) == address
@@ -151,10 +153,8 @@ def test_a_connection_that_asks_nothing_is_hung_up(said):
     async def body(served):
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(said)
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
-        except ConnectionResetError:
-            pass
         writer.close()
         while len(served.crowd):
             await asyncio.sleep(0.01)
@@ -168,10 +168,11 @@ def test_drops_of_a_request_head_do_not_hold_a_connection():
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"ok")).endswith(b"ok")
         reading = asyncio.create_task(reader.read())
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
         while not reading.done():
-            writer.write(b"G")
+            writer.write(b"x")
             await asyncio.sleep(0.05)
-        assert reading.exception() is not None or reading.result().endswith((b"", b"Invalid HTTP request received."))
+        assert reading.exception() is not None or reading.result() == b""
         writer.close()
 
     with_server(body)

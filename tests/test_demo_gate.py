@@ -25,7 +25,8 @@ class App:
     async def __call__(self, scope, receive, send) -> None:
         self.scopes.append(scope)
         if scope["type"] == "websocket":
-            return await send({"type": "websocket.accept", "headers": CORS})
+            await send({"type": "websocket.accept", "headers": CORS})
+            return
         await send({"type": "http.response.start", "status": 200, "headers": [*CORS, (b"vary", b"Origin")]})
         await send({"type": "http.response.body", "body": b"inside"})
 
