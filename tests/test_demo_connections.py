@@ -168,10 +168,11 @@ def test_drops_of_a_request_head_do_not_hold_a_connection():
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"ok")).endswith(b"ok")
         reading = asyncio.create_task(reader.read())
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
         while not reading.done():
-            writer.write(b"G")
+            writer.write(b"x")
             await asyncio.sleep(0.05)
-        assert reading.exception() is not None or reading.result().endswith((b"", b"Invalid HTTP request received."))
+        assert reading.exception() is not None or reading.result() == b""
         writer.close()
 
     with_server(body)

@@ -10,11 +10,12 @@ import pytest
 from demo_fakes import fake_pool, write_video
 
 from demo.choices import Choices
-from demo.jobs import CSV, JSONL, VIDEO, Job, Jobs, inspect_video, minutes_text
+from demo.jobs import CSV, JSONL, OPEN_OPTIONS, VIDEO, Job, Jobs, inspect_video, minutes_text
 from demo.pool import Busy
 from demo.shelf import Shelf
 from demo.timeline import find_spans
 from detector.errors import UserError
+from stream.sources.file import VideoFile
 
 CHOICES = Choices("fake", 0.5)
 
@@ -169,6 +170,100 @@ def test_damaged_videos_are_told_in_one_line(clip, tmp_path, content, says):
 def test_a_video_that_is_too_long_is_refused_before_any_work(clip):
     with pytest.raises(UserError, match="4 s long, expected at most 3 s"):
         inspect_video(clip, "x", 3)
+
+
+def plain_film(path, size_hw, count, fps=10, codec="libx264", streams=1):
+    """Grey pictures: small on disk, whatever their size."""
+    with av.open(str(path), "w") as film:
+        video = []
+        for _ in range(streams):
+            video.append(film.add_stream(codec, rate=fps))
+            video[-1].height, video[-1].width, video[-1].pix_fmt = *size_hw, "yuv420p"
+            video[-1].options = {"preset": "ultrafast"} if codec == "libx264" else {}
+        frame = av.VideoFrame(size_hw[1], size_hw[0], "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        for stream in video:
+            for i in range(count):
+                frame.pts = i
+                film.mux(stream.encode(frame))
+            film.mux(stream.encode(None))
+    return path
+
+
+def count_decoded(monkeypatch):
+    """Counts the pictures that are decoded from now on."""
+    from detector.data import decode
+
+    counted, whole = [], decode.Video._decode
+
+    def counting(self, packet):
+        frames = whole(self, packet)
+        counted.extend(frames)
+        return frames
+
+    monkeypatch.setattr(decode.Video, "_decode", counting)
+    return counted
+
+
+@pytest.mark.parametrize(("size_hw", "name"), [
+    ((4112, 4096), "film.mp4"), ((2400, 8000), "film.mkv"), ((16, 8208), "film.mp4"),
+    ((4112, 4096), "film.ts"),
+])
+def test_a_small_film_of_huge_pictures_is_refused_before_any_is_decoded(tmp_path, monkeypatch, size_hw, name):
+    path = plain_film(tmp_path / name, size_hw, 1)
+    assert path.stat().st_size < 200_000
+    decoded = count_decoded(monkeypatch)
+    with pytest.raises(UserError, match=f"pictures of {size_hw[1]}x{size_hw[0]}, expected at most 17 million"):
+        inspect_video(path, "film", 600)
+    assert decoded == []
+
+
+def test_a_film_of_too_many_pixels_in_all_is_refused_before_any_is_decoded(clip, monkeypatch):
+    decoded = count_decoded(monkeypatch)
+    monkeypatch.setattr("demo.jobs.MAX_PX_PER_S", 320 * 240 * 15 * 4 / 60 - 1000)
+    with pytest.raises(UserError, match="billion pixels in all its pictures"):
+        inspect_video(clip, "film", 60)
+    assert decoded == []
+    monkeypatch.setattr("demo.jobs.MAX_PX_PER_S", 320 * 240 * 15 * 4 / 60 + 1000)
+    assert inspect_video(clip, "film", 60).width == 320
+
+
+def test_a_film_that_hides_how_many_pixels_it_has_ends_on_the_way(clip, shelf, jobs, monkeypatch):
+    monkeypatch.setattr("demo.jobs.MAX_PX_PER_S", 320 * 240 * 20 / 60)
+    job = make_job(clip, shelf)
+    jobs.submit(job)
+    assert wait(job) == "failed"
+    assert "billion pixels" in jobs.progress(job).message
+    assert job.folder.files == {}
+
+
+def test_pictures_that_grow_on_the_way_are_not_decoded(tmp_path, monkeypatch):
+    # The container tells the first picture's size; the second says in its own header that it is larger.
+    parts = [plain_film(tmp_path / f"{h}.ts", (h, h), 2, codec="mpeg2video") for h in (128, 1024)]
+    path = tmp_path / "grows.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+    def sizes(limit):
+        options = {**OPEN_OPTIONS, "max_pixels": str(limit)}
+        return {frame.size_hw for frame in VideoFile(path, options=options)}
+
+    assert sizes(2048 * 2048) == {(128, 128), (1024, 1024)}
+    assert sizes(512 * 512) == {(128, 128)}
+
+
+def test_the_analysis_has_the_same_limits_as_the_look_before_it(clip, shelf, jobs, monkeypatch):
+    monkeypatch.setitem(OPEN_OPTIONS, "max_pixels", "1000")
+    job = make_job(clip, shelf)
+    jobs.submit(job)
+    assert wait(job) == "failed"
+
+
+def test_a_file_of_many_streams_is_not_opened(tmp_path):
+    path = plain_film(tmp_path / "many.mp4", (32, 32), 1, codec="mpeg4", streams=40)
+    with pytest.raises(UserError, match="cannot be opened"):
+        inspect_video(path, "many.mp4", 60)
+    assert inspect_video(plain_film(tmp_path / "few.mp4", (32, 32), 1, codec="mpeg4", streams=8), "x", 60).width == 32
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (60, "1 min"), (65, "1 min 05 s"), (600, "10 min")])

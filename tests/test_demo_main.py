@@ -46,6 +46,8 @@ def test_help_needs_nothing_heavy_and_names_the_safe_defaults():
         (["--visitors", "0"], "--visitors: got 0"), (["--max-upload-mb", "-1"], "--max-upload-mb: got -1"),
         (["--max-minutes", "nan"], "--max-minutes"), (["--person-threshold", "2"], "expected 0 to 1"),
         (["--tls-cert", "x.pem"], "expected both"), (["--tls-cert", "x.pem", "--tls-key", "y.pem"], "no such file"),
+        (["--port", "0", "--host-name", "https://demo.example"], "--host-name"),
+        (["--port", "0", "--host-name", "demo.example:443"], "without a port"),
         (["--port", "70000"], "0 to 65535"), (["--host", "no.such.host.invalid", "--port", "0"], "cannot listen"),
         (["--port", "0", "--model", "resnet"], "unknown"), (["--port", "0"], "--untrained"),
         (["--port", "0", "--untrained", "--model", "slowfast_8x8_r50_k400"], "slowfast_8x8_r50_k400"),

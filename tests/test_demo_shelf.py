@@ -78,6 +78,26 @@ def test_a_full_server_takes_no_more_videos(limit):
         shelf.close()
 
 
+def test_one_address_cannot_fill_the_shelf():
+    shelf = Shelf(max_folders=10, max_per_address=3)
+    try:
+        for visitor in ("ann", "bob", "cem"):
+            shelf.create(visitor, "t", "a.mp4", "192.0.2.1")
+        with pytest.raises(Busy, match="try again later"):
+            shelf.create("dan", "t", "a.mp4", "192.0.2.1")
+        shelf.create("eve", "t", "a.mp4", "192.0.2.2")
+        assert len(shelf) == 4
+    finally:
+        shelf.close()
+
+
+def test_a_page_takes_only_its_visitors_folders_along(shelf):
+    mine, theirs = put(shelf, "ann", "t1"), put(shelf, "bob", "t1")
+    assert shelf.remove_tab("t1", "ann") == 1
+    assert not mine.path.exists()
+    assert theirs.path.exists()
+
+
 def test_what_nobody_asks_for_is_swept_away(shelf, clock):
     old, used = put(shelf), put(shelf)
     clock[0] = 90
@@ -113,8 +133,11 @@ def test_containers_are_told_by_their_first_bytes(head, suffix):
     [
         b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"v=0\r\no=- 0 0 IN",
         b"<html>", b"RIFF\x00\x00\x00\x00WAVE", b"\xff\xd8\xff\xe0", b"", b"hello", b"GGGG" * 50,
+        *(b"".join(bytes([0x00 if i == wrong else 0x47]) + bytes(187) for i in range(4)) for wrong in range(4)),
+        (b"G" + bytes(187)) * 3,
     ],
-    ids=["hls", "concat", "sdp", "html", "wav", "jpeg", "empty", "text", "no sync"],
+    ids=["hls", "concat", "sdp", "html", "wav", "jpeg", "empty", "text", "no sync", "1st byte", "2nd byte", "3rd byte",
+         "4th byte", "too short"],
 )
 def test_what_is_not_a_video_container_is_refused(head):
     with pytest.raises(UserError, match="not a video"):

@@ -12,7 +12,7 @@ from demo_fakes import fake_pool, fake_session, picture
 
 from demo.choices import Choices
 from demo.pool import ModelPool, Seats
-from demo.tab import HEADER, Tab
+from demo.tab import HEADER, MAX_PICTURE_BYTES, Tab
 from detector.errors import UserError
 from stream.sources import PushSource
 
@@ -138,7 +138,9 @@ def test_starting_again_keeps_ones_own_seat():
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{", '"start"', '{"do": "eval"}', '{"do": null}', '{"do": "start", "choices": [1]}', "x" * 30_000,
-     '{"do": "start", "choices": {"person": 7}}', '{"do": "start", "choices": {"actions": ["fly"]}}'],
+     '{"do": "start", "choices": {"person": 7}}', '{"do": "start", "choices": {"actions": ["fly"]}}',
+     "[" * 19_000, '{"do": ' + "[" * 9_000 + "]" * 9_000 + "}", '{"do": ' + '{"a":' * 200 + "1" + "}" * 200 + "}",
+     '{"do": 1' + "0" * 5000 + "}", "\ud800", '{"do": "\\ud800"}', "\x00", "NaN", "null", "\ufeff{}"],
 )
 def test_nonsense_gets_an_error_and_the_line_goes_on(text):
     async def body(open_page, seats):
@@ -147,6 +149,64 @@ def test_nonsense_gets_an_error_and_the_line_goes_on(text):
         await page.hear("error", busy=False)
         page.say(do="start")
         await page.hear("started")
+
+    run(body)
+
+
+ANY_JSON = [
+    "{}", "[]", '{"a": 1}', "[[]]", "null", "true", "0", "-1", "1e999", "NaN", "1" + "0" * 4000, '"x"', '"\\ud800"',
+    "[" * 300 + "]" * 300, '{"a":' * 300 + "1" + "}" * 300,
+]
+
+
+@pytest.mark.parametrize("value", ANY_JSON, ids=range(len(ANY_JSON)))
+@pytest.mark.parametrize("command", [
+    '{"do": %s}', '{"do": "choose", "choices": %s}', '{"do": "watch", "url": %s}', '{"do": "shown", "x": %s}',
+    *('{"do": "choose", "choices": {"%s": %%s}}' % name for name in ("model", "person", "action", "actions", "display")),
+    '{"do": "choose", "choices": {"actions": [%s]}}',
+])
+def test_any_json_in_any_field_is_answered_or_ignored(command, value):
+    async def body(open_page, seats):
+        page = open_page()
+        page.inbox.put_nowait({"type": "websocket.receive", "text": command % value})
+        page.say(do="stop")
+        await page.hear("ended", reason="")
+
+    run(body, open_url=lambda url: pytest.fail(f"opened {url}"))
+
+
+def good_jpeg(x: float = 0.3) -> bytes:
+    return cv2.imencode(".jpg", picture(x))[1].tobytes()
+
+
+@pytest.mark.parametrize(("time_s", "jpeg", "says"), [
+    (1.0, good_jpeg() + bytes(MAX_PICTURE_BYTES), "got 40"), (float("nan"), good_jpeg(), "number of seconds"),
+    (float("inf"), good_jpeg(), "number of seconds"), (-0.001, good_jpeg(), "number of seconds"),
+    (1e9, good_jpeg(), "number of seconds"), (1.0, good_jpeg()[:300], "JPEG"),
+], ids=["too large", "no number", "for ever", "before all", "too late", "cut off"])
+def test_good_pictures_outside_the_limits_are_refused(time_s, jpeg, says):
+    async def body(open_page, seats):
+        page = open_page()
+        page.say(do="start")
+        await page.hear("started")
+        page.send(HEADER.pack(time_s) + jpeg)
+        assert says in (await page.hear("error"))["message"]
+
+    run(body)
+
+
+@pytest.mark.parametrize("time_s", [0.0, 999_999_999.0])
+def test_good_pictures_at_the_limits_are_taken(time_s):
+    async def body(open_page, seats):
+        page = open_page()
+        page.say(do="start")
+        await page.hear("started")
+        jpeg = good_jpeg()
+        page.send(HEADER.pack(time_s) + jpeg + bytes(MAX_PICTURE_BYTES - HEADER.size - len(jpeg)))
+        await page.hear("got")
+        page.say(do="stop")
+        while (event := await asyncio.wait_for(page.heard.get(), 20))["event"] != "ended":
+            assert event["event"] != "error"
 
     run(body)
 
@@ -189,7 +249,7 @@ def test_addresses_are_refused_unless_the_server_allows_them():
 
 
 @pytest.mark.parametrize("url", ["", "0", "/dev/video0", "/etc/passwd", "file:///etc/passwd", "concat:a|b", "ftp://x/y",
-                                 "sample", "rtsp:x", "http://" + "x" * 3000])
+                                 "sample", "rtsp:x", "http://" + "x" * 3000, "rtsp://a\x00b", "rtsp://\ud800", "http://a\nb"])
 def test_only_network_cameras_can_be_named(url):
     async def body(open_page, seats):
         page = open_page()

@@ -35,6 +35,33 @@ def test_a_jpeg_that_would_fill_the_memory_is_refused_by_its_header():
         decode_jpeg(bytes(data))
 
 
+SMALL, HUGE = (b"\xff\xc0\x00\x11\x08" + side.to_bytes(2) * 2 + b"\x03" + bytes(9) for side in (16, 30_000))
+
+
+@pytest.mark.parametrize("data", [
+    b"\xff\xd8" + HUGE, b"\xff\xd8\xff\xe0\x00\x04ab" + HUGE + SMALL, b"\xff\xd8\xff\xff\xff" + HUGE,
+    b"\xff\xd8\xff\xe1\x00\x15" + SMALL + HUGE, HUGE.join([b"\xff\xd8", SMALL]),
+    # A marker that has no length: taken for one with a length, it would hide the header behind it.
+    b"\xff\xd8\xff\x01" + HUGE + SMALL, b"\xff\xd8\xff\xd0" + HUGE + SMALL, b"\xff\xd8\xff\x01\x00\x14" + HUGE + SMALL,
+    b"\xff\xd8\xff\xe0\x00\x00" + HUGE + SMALL, b"\xff\xd8\x00" + HUGE, b"\xff\xd8\xff\xd8" + HUGE + SMALL,
+    b"GIF89a" + (30_000).to_bytes(2, "little") * 2 + bytes(99), b"RIFF\x00\x01\x00\x00WEBPVP8X" + bytes(99),
+])
+def test_no_header_bomb_reaches_the_decoder(data, monkeypatch):
+    monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="30000x30000|not a JPEG"):
+        decode_jpeg(data + bytes(64))
+
+
+def test_a_jpeg_of_endless_passes_is_refused(monkeypatch):
+    # Each pass over a picture costs time and takes ten bytes.
+    progressive = cv2.imencode(".jpg", picture(0.3), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    assert decode_jpeg(progressive).shape == (240, 320, 3)
+    at = progressive.rindex(b"\xff\xda")
+    monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="passes"):
+        decode_jpeg(progressive[:at] + progressive[at:-2] * 40 + progressive[-2:])
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n" + bytes(50), b"\xff\xd8\xff\xff\xff", bytes(99)]
 )
