@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detector.data.decode import open_named
 from detector.errors import UserError
 from detector.weights.records import ActionModel
 from engine_build.clips import PLACES, drawn_clips
@@ -34,26 +35,21 @@ def read_footage(source: str | Path, model: ActionModel, size_hw: tuple[int, int
     path = Path(source)
     if not path.is_file():
         raise UserError(f"--calibrate: got {path}, which is no file; expected a video file")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 1 <= fps <= 240 else model.sampling.fps
+    with open_named(path) as video:
+        fps = video.fps if video.fps is not None and 1 <= video.fps <= 240 else model.sampling.fps
         frames: list[np.ndarray] = []
-        index = 0
 
         def wanted() -> int:
             return round(len(frames) * model.sampling.step_s * fps)
 
-        while len(frames) * model.sampling.step_s < seconds and capture.grab():
+        for index, picture in enumerate(video.pictures()):
+            if len(frames) * model.sampling.step_s >= seconds:
+                break
             if index == wanted():
-                _, bgr = capture.retrieve()
-                small = cv2.resize(bgr, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+                small = cv2.resize(picture.bgr(), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
                 small = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
                 while index == wanted():  # a slow camera's frames stand for several
                     frames.append(small)
-            index += 1
-    finally:
-        capture.release()
     n, least = model.network.frames_per_step, model.network.num_frames
     if len(frames) < least:
         raise UserError(

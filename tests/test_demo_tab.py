@@ -162,7 +162,8 @@ ANY_JSON = [
 @pytest.mark.parametrize("value", ANY_JSON, ids=range(len(ANY_JSON)))
 @pytest.mark.parametrize("command", [
     '{"do": %s}', '{"do": "choose", "choices": %s}', '{"do": "watch", "url": %s}', '{"do": "shown", "x": %s}',
-    *('{"do": "choose", "choices": {"%s": %%s}}' % name for name in ("model", "person", "action", "actions", "display")),
+    *('{"do": "choose", "choices": {"' + name + '": %s}}'
+      for name in ("model", "person", "action", "actions", "display")),
     '{"do": "choose", "choices": {"actions": [%s]}}',
 ])
 def test_any_json_in_any_field_is_answered_or_ignored(command, value):

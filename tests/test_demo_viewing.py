@@ -48,7 +48,7 @@ SMALL, HUGE = (b"\xff\xc0\x00\x11\x08" + side.to_bytes(2) * 2 + b"\x03" + bytes(
 ])
 def test_no_header_bomb_reaches_the_decoder(data, monkeypatch):
     monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(UserError, match="30000x30000|not a JPEG"):
+    with pytest.raises(UserError, match=r"30000x30000|not a JPEG"):
         decode_jpeg(data + bytes(64))
 
 

@@ -401,7 +401,8 @@ def test_an_unreadable_file_of_evaluation_names_itself(tmp_path):
 
 
 def test_nobody_else_opens_videos():
-    """`av.open` for reading stands in the decoder (and where a film is rewritten), OpenCV's in devices alone."""
+    """`av.open` for reading stands in the decoder (and where packets are rewritten or a GPU's decoder is timed),
+    OpenCV's in devices alone."""
     found = set()
     for room in ("detector", "engine_build", "stream", "demo"):
         for path in (ROOT / room).rglob("*.py"):
@@ -413,5 +414,6 @@ def test_nobody_else_opens_videos():
                         found.add((str(path.relative_to(ROOT)), called))
     assert found == {
         ("detector/data/decode.py", "av.open"), ("stream/outputs/film.py", "av.open"),
+        ("stream/events/films.py", "av.open"), ("stream/hardware_decode.py", "av.open"),
         ("stream/sources/device.py", "cv2.VideoCapture"),
     }

@@ -162,7 +162,7 @@ def test_a_file_of_ones_own_is_taken_for_the_network_it_belongs_to(weights_path,
 
 def test_files_that_are_no_persons_weights_are_refused_in_one_line(tmp_path):
     torch.save({"some.weight": torch.zeros(2)}, tmp_path / "other.pth")
-    for name, message in ((tmp_path / "other.pth", "not of torchvision_mobilenet or"), ("gone.pth", "No such file")):
+    for name, message in ((tmp_path / "other.pth", "not of torchvision_mobilenet or"), ("gone.pth", "no such file")):
         with pytest.raises(UserError, match=message) as caught:
             create_person_detector(str(name), device="cpu")
         assert "\n" not in str(caught.value)

@@ -18,7 +18,6 @@ from detector.errors import UserError, nearest_names, run_command
 from detector.weights.cache import cache_dir, cached_package, cached_path
 from detector.weights.choose import FETCH, bundled_path, resolve_action_model
 from detector.weights.download import checked_against, facts_of, first_facts
-from detector.weights.model_file import read_record
 from detector.weights.records import ActionModel, DetectorModel, PackagedModel, WeightsFile
 from detector.weights.zoo import DETECTOR_MODELS, POSENET, RECOMMENDED, action_models
 
@@ -48,6 +47,8 @@ def _list() -> int:
     print(f"cache: {cache_dir()}\nhere: * cached, + recommended for this machine ({device})\n")
     bundled = bundled_path()
     if bundled is not None:
+        from detector.weights.model_file import read_record  # asks for torch
+
         record = read_record(bundled)
         facts = _file_facts(bundled, record.weights)
         print(f"in the box\n *  {'bundled':<28} {record.accuracy or record.name}; {facts}\n")

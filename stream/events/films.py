@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.data.decode import VideoError, open_video
 from stream.events.packets import KEPT_CODECS, Kept, template_of
 
 # A fragment is on disk after this long: a killed process loses no more.
@@ -180,20 +181,14 @@ def _encode_part(container: Any, stream: Any, path: Path, from_s: float, to_s: f
 
 
 def picture_in(source: str, time_s: float) -> np.ndarray | None:
-    """The picture of a video file at a media time, (H, W, 3) uint8 BGR; None where there is none."""
-    import av
-
+    """The picture of a video file at a media time, (H, W, 3) uint8 BGR, upright; None where there is none."""
     try:
-        with av.open(source) as container:
-            stream: Any = container.streams.video[0]
-            first_s = float((stream.start_time or 0) * stream.time_base)
-            if time_s > 0 and stream.codec_context.name in KEPT_CODECS:
-                container.seek(int((first_s + time_s) / stream.time_base), stream=stream)
+        with open_video(source) as video:
             best = None
-            for frame in container.decode(stream):
-                best = frame
-                if frame.time is None or frame.time >= first_s + time_s - 1e-3:
+            for picture in video.pictures(max(time_s, 0.0)):
+                best = picture
+                if picture.time_s is None or picture.time_s >= time_s - 1e-3:
                     break
-            return None if best is None else best.to_ndarray(format="bgr24")
-    except (OSError, av.FFmpegError):
+            return None if best is None else best.bgr()
+    except VideoError:
         return None
