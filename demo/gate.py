@@ -16,6 +16,7 @@ import json
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from demo.hosts import Hosts, split_host
@@ -59,14 +60,18 @@ HEADERS = {
 class Gate:
     """ASGI: lets through what is listed and ours, hands out the visitor's cookie, puts safety headers in place."""
 
-    def __init__(self, app: Any, hosts: Hosts | None = None, *, body_s: float = BODY_S) -> None:
+    def __init__(
+        self, app: Any, hosts: Hosts | None = None, *, body_s: float = BODY_S,
+        fits: Callable[[object, list[Any]], bool] = lambda number, values: True,
+    ) -> None:
         """
         Args:
             app: what stands behind.
             hosts: under which names the page is reached; loopback's unless given.
             body_s: how long the body of an event may take to come.
+            fits: whether an event's number and values are such as the page's controls give.
         """
-        self._app, self._hosts, self._body_s = app, hosts or Hosts(), body_s
+        self._app, self._hosts, self._body_s, self._fits = app, hosts or Hosts(), body_s, fits
         self._told: set[str] = set()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -89,7 +94,7 @@ class Gate:
                     body = await _read_body(receive, MAX_EVENT_BYTES)
             except TimeoutError:
                 return await _answer(send, 408, b"it took too long to come", close=True)
-            if body is None or (path == EVENT_PATH and not is_plain_event(body)):
+            if body is None or (path == EVENT_PATH and not self._is_ours(body)):
                 return await _answer(send, 400, b"expected plain values")
             receive = _replay(body, receive)
         new = None if visitor_of(scope) else secrets.token_urlsafe(24)
@@ -119,6 +124,12 @@ class Gate:
         if changes and not self._hosts.comes_from_page(scope, needed=is_line):
             return 403, b"this did not come from the page itself"
         return None
+
+    def _is_ours(self, body: bytes) -> bool:
+        if not is_plain_event(body):
+            return False
+        event = json.loads(body)
+        return self._fits(event.get("fn_index"), event.get("data", []))
 
     def _cleaned(self, scope: dict[str, Any]) -> dict[str, Any]:
         """Without what only a proxy may say; Gradio builds the page's addresses from it."""

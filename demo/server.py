@@ -111,11 +111,43 @@ def create_app(
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_routes(app, backend)
+    page = build_page(backend)
     app = gradio.mount_gradio_app(
-        app, build_page(backend), path="", footer_links=[], run_history=False, ssr_mode=False, max_file_size=1,
+        app, page, path="", footer_links=[], run_history=False, ssr_mode=False, max_file_size=1,
         allowed_paths=[], enable_monitoring=False, pwa=False, mcp_server=False, show_error=False, **page_options,
     )
-    return Gate(app, hosts)
+    return Gate(app, hosts, fits=event_check(page))
+
+
+def event_check(page: Any) -> Callable[[object, list[Any]], bool]:
+    """Tells whether values are such as the page's controls give: Gradio answers others with tracebacks.
+
+    Args:
+        page: `gradio.Blocks`.
+
+    Returns:
+        A function of an event's number and its values.
+    """
+    inputs = {number: list(handler.inputs) for number, handler in page.fns.items()}
+
+    def fits(number: object, values: list[Any]) -> bool:
+        if not isinstance(number, int) or isinstance(number, bool) or len(values) != len(inputs.get(number, "?" * 99)):
+            return False
+        return all(_is_given_by(control, value) for control, value in zip(inputs[number], values, strict=True))
+
+    return fits
+
+
+def _is_given_by(control: Any, value: Any) -> bool:
+    if getattr(control, "multiselect", False):
+        # Its names change with the model; those that it lacks are refused by `read_choices`.
+        return value is None or isinstance(value, list)
+    try:
+        control.preprocess(value)
+    except Exception:
+        # Each kind of control raises what it likes.
+        return False
+    return True
 
 
 def _add_routes(app: FastAPI, backend: Backend) -> None:

@@ -143,6 +143,20 @@ def test_the_pages_own_events_do_reach_gradio(visit):
     assert "event_id" in answer.json()
 
 
+GOOD = ["", TAB, "fake", "now", 0.5, True, 0.5, ["walk"]]
+
+
+@pytest.mark.parametrize(("number", "data"), [
+    (999, GOOD), (-1, GOOD), (10**30, GOOD), (True, GOOD), (None, GOOD), ("8", GOOD), ({}, GOOD), (8.0, GOOD),
+    (8, []), (8, GOOD[:3]), (8, [*GOOD, ""]), (8, [*GOOD[:2], "none", *GOOD[3:]]), (8, [*GOOD[:3], "x", *GOOD[4:]]),
+    (8, [*GOOD[:4], None, *GOOD[5:]]), (8, [*GOOD[:4], "x", *GOOD[5:]]), (8, [*GOOD[:4], 9e9, *GOOD[5:]]),
+    (8, [*GOOD[:7], "walk"]), (8, [None] * 8),
+])
+def test_events_that_the_controls_do_not_give_never_reach_gradio(visit, number, data):
+    event = {"data": data, "fn_index": number, "session_hash": "abcdefgh", "event_data": None, "trigger_id": None}
+    assert visit().post("/gradio_api/queue/join", json=event).status_code == 400
+
+
 def test_an_upload_is_readable_by_its_visitor_alone(visit, backend, clip):
     ann, bob = visit(line=True), visit(line=True)
     answer = upload(ann, clip)
