@@ -42,7 +42,7 @@ SMALL, HUGE = (b"\xff\xc0\x00\x11\x08" + side.to_bytes(2) * 2 + b"\x03" + bytes(
     b"\xff\xd8" + HUGE, b"\xff\xd8\xff\xe0\x00\x04ab" + HUGE + SMALL, b"\xff\xd8\xff\xff\xff" + HUGE,
     b"\xff\xd8\xff\xe1\x00\x15" + SMALL + HUGE, HUGE.join([b"\xff\xd8", SMALL]),
     # A marker that has no length: taken for one with a length, it would hide the header behind it.
-    b"\xff\xd8\xff\x01" + HUGE + SMALL, b"\xff\xd8\xff\xd0" + HUGE + SMALL, b"\xff\xd8\xff\x01\x00\x14" + HUGE + SMALL,
+    b"\xff\xd8\xff\x01" + HUGE + SMALL, b"\xff\xd8\xff\xd0" + HUGE + SMALL, b"\xff\xd8\xff\x01\x00\x15" + HUGE + SMALL,
     b"\xff\xd8\xff\xe0\x00\x00" + HUGE + SMALL, b"\xff\xd8\x00" + HUGE, b"\xff\xd8\xff\xd8" + HUGE + SMALL,
     b"GIF89a" + (30_000).to_bytes(2, "little") * 2 + bytes(99), b"RIFF\x00\x01\x00\x00WEBPVP8X" + bytes(99),
 ])
