@@ -188,7 +188,7 @@ def settings(module: str, tests: tuple[str, ...]) -> str:
         f"\n[mutmut]\nsource_paths ={packages}\nonly_mutate = {module}\n"
         f"pytest_add_cli_args_test_selection ={chosen}\n"
         "pytest_add_cli_args =\n    -p\n    no:cacheprovider\n    --timeout=60\n"
-        "process_isolation = forkserver\ntimeout_multiplier = 5.0\ntimeout_constant = 1.5\n"
+        "process_isolation = forkserver\ntimeout_multiplier = 5.0\ntimeout_constant = 4.0\n"
         "use_git_change_detection = false\n"
     )
 
