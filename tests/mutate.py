@@ -46,7 +46,9 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "decode": ("detector/data/decode.py", ("tests/test_detector_data_decode.py",)),
     "stream-decode": ("stream/sources/decode.py", stream_tests("sources_file", "sources_decode_keys")),
     "device": ("stream/sources/device.py", stream_tests("sources_device")),
-    "reconnect": ("stream/sources/reconnect.py", stream_tests("sources_network", "sources_device")),
+    "reconnect": (
+        "stream/sources/reconnect.py", stream_tests("sources_reconnect", "sources_live_clock", "sources_network"),
+    ),
     "network": ("stream/sources/network.py", stream_tests("sources_network", "sources_rtsp")),
     "live": ("stream/live.py", stream_tests("live", "gaps", "causal")),
     "watching": ("stream/watching.py", stream_tests("live", "gaps", "causal", "presence")),
