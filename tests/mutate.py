@@ -41,7 +41,7 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "answers": ("stream/answers.py", stream_tests("answers", "answers_edges")),
     "views": ("detector/views.py", ("tests/test_detector_views.py",)),
     "tracking": ("detector/tracking.py", ("tests/test_detector_tracking.py",)),
-    "gate": ("demo/gate.py", ("tests/test_demo_gate.py", "tests/test_demo_connections.py")),
+    "gate": ("demo/gate.py", ("tests/test_demo_gate.py", "tests/test_demo_gate_events.py")),
     "cache": ("engine_build/cache.py", ("tests/test_engine_build_cache.py",)),
     "decode": ("detector/data/decode.py", ("tests/test_detector_data_decode.py",)),
     "stream-decode": ("stream/sources/decode.py", stream_tests("sources_file", "sources_decode_keys")),

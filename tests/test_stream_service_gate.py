@@ -58,6 +58,7 @@ def recall(gated):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.skipif(not (MEDIA / "vtest.avi").exists(), reason="needs ../shared/media/vtest.avi")
 def test_nobody_on_a_real_street_is_lost_by_the_gate():
     pytest.importorskip("trackers")
