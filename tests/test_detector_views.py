@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.types import Boxes, Clip, Frame
-from detector.views import FrameView, TubeView, _scale_xyxy, shrunk_hw
+from detector.views import FrameView, TubeView, _scale_xyxy, _shrunk, shrunk_hw
 
 
 def ramp_clip(h: int = 120, w: int = 200, full_scale: int = 2, frames: int = 3) -> Clip:
@@ -120,6 +120,7 @@ def test_a_shrunk_tube_lies_where_the_unshrunk_would():
 ])
 def test_frames_are_shrunk_to_the_tubes_zoom_and_never_to_nothing(frame_hw, zoom, expected):
     assert shrunk_hw(frame_hw, zoom) == expected
+    assert _shrunk(np.zeros((1, *frame_hw, 3), np.uint8), zoom).shape == (1, *expected, 3)
 
 
 def test_a_tube_of_half_size_is_cut_from_the_frames_themselves():
