@@ -137,6 +137,8 @@ def without_words(node: ast.AST) -> str:
     for part in ast.walk(copy):
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and " " in part.value.strip():
             part.value = ""
+        if isinstance(part, ast.Constant) and isinstance(part.value, bytes) and b" " in part.value.strip():
+            part.value = b""
     return ast.unparse(copy)
 
 

@@ -32,6 +32,11 @@ class Ring:
             raise ValueError("got too few, expected more")
         return n - 1
 
+def x_say__mutmut_orig():
+    return b"not found"
+def x_say__mutmut_1():
+    return b"NOT FOUND"
+
 def x_shrink__mutmut_orig(a):
     return a
 def x_shrink__mutmut_1(a):
@@ -45,7 +50,7 @@ SHRINK = Change("shrink", "return a", "return None")
 def test_what_each_mutant_changes_is_told_by_its_lines_and_wording_is_left_out():
     assert read_changes(GENERATED) == {
         "xǁRingǁwrite__mutmut_1": FIRST, "xǁRingǁwrite__mutmut_2": None, "xǁRingǁwrite__mutmut_3": THIRD,
-        "x_shrink__mutmut_1": SHRINK,
+        "x_say__mutmut_1": None, "x_shrink__mutmut_1": SHRINK,
     }
 
 
