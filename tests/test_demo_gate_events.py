@@ -20,8 +20,6 @@ class App:
 
     async def __call__(self, scope, receive, send) -> None:
         self.scopes.append(scope)
-        if scope["type"] == "lifespan":
-            return
         if scope.get("method") == "POST":
             self.messages += [await receive(), await receive()]
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -194,6 +192,10 @@ def test_a_host_that_is_none_is_refused_and_not_told(headers, caplog):
 
 
 def test_the_servers_own_beginning_and_end_pass():
-    app = App()
-    asyncio.run(Gate(app)({"type": "lifespan"}, None, None))
-    assert [scope["type"] for scope in app.scopes] == ["lifespan"]
+    given = []
+
+    async def app(*parts) -> None:
+        given.append(parts)
+
+    asyncio.run(Gate(app)({"type": "lifespan"}, "receive", "send"))
+    assert given == [({"type": "lifespan"}, "receive", "send")]
