@@ -199,3 +199,23 @@ def test_the_servers_own_beginning_and_end_pass():
 
     asyncio.run(Gate(app)({"type": "lifespan"}, "receive", "send"))
     assert given == [({"type": "lifespan"}, "receive", "send")]
+
+
+def test_what_is_said_on_a_line_reaches_the_page():
+    heard, said = [], []
+
+    async def app(scope, receive, send) -> None:
+        heard.append(await receive())
+        await send({"type": "websocket.send", "text": "answer"})
+
+    async def receive():
+        return {"type": "websocket.receive", "text": "question"}
+
+    async def send(message) -> None:
+        said.append(message)
+
+    scope = {"type": "websocket", "path": "/line", "headers": OURS, "server": ("127.0.0.1", 7860), "scheme": "ws"}
+    asyncio.run(Gate(app)(scope, receive, send))
+    assert (heard, said) == (
+        [{"type": "websocket.receive", "text": "question"}], [{"type": "websocket.send", "text": "answer"}],
+    )
