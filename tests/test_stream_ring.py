@@ -212,6 +212,7 @@ def test_a_clips_key_frame_is_the_moment_and_its_origin_tells_the_frames():
     assert (clip.key_frame.index, clip.key_frame.time_s, clip.key_frame.captured_s) == (15, 1.5, 101.5)
     assert (clip.key_index, clip.key_frame.image.max()) == (1, 0)
     assert clip.origin.serials == (13, 15, 16)
+    assert ring.clip(ring.moments()[0], np.array([0.0]), 0).origin.serials == (9,)
     assert clip.origin.memory is ring.clip(key, np.array([0.0]), 0).origin.memory
     assert clip.origin.memory is not filled(10, 1).clip(filled(10, 1).newest(), np.array([0.0]), 0).origin.memory
 
