@@ -1,10 +1,10 @@
-# make run | serve | test | soak | lint | type | wheel | bench | gpu    (each sets up what it needs in .venv, once)
+# make run | serve | test | mutate | soak | lint | type | wheel | bench | gpu    (each sets up what it needs in .venv, once)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run demo serve soak soak-short test test-ci test-slow wheel readme lint type bench gpu gpu-wheels clean
+.PHONY: run demo serve soak soak-short test test-ci test-slow mutate wheel readme lint type bench gpu gpu-wheels clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m stream.webcam $(ARGS)
@@ -30,6 +30,11 @@ test-ci: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# Small mistakes in the core, one at a time: its tests must notice. Hours for all; ARGS="ring handoff" for some.
+mutate: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mutate]'
+	nice -n 19 $(BIN)/python tests/mutate.py $(ARGS)
 
 wheel: $(VENV)/.test
 	$(BIN)/python -m build --outdir dist .

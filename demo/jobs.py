@@ -213,20 +213,21 @@ class Job:
             self._state = "cancelled"
             return
         self._state = "running"
+        ended: State = "failed"
         try:
             self._analyse(pool)
-            self._state = "cancelled" if self._stop.is_set() else "done"
+            ended = "done"
         except UserError as error:
-            self._fail(str(error))
+            self._message = str(error)
         except Exception:
             log.exception("a video could not be analysed")
-            self._fail("the server ran into an error while analysing; its log says more")
-        if self._state != "done":
+            self._message = "the server ran into an error while analysing; its log says more"
+        if self._stop.is_set():
+            ended = "cancelled"
+        if ended != "done":
             self._throw_away()
-
-    def _fail(self, message: str) -> None:
-        self._message = message
-        self._state = "cancelled" if self._stop.is_set() else "failed"
+        # Told last: whoever sees that it has ended finds only what is to stay.
+        self._state = ended
 
     def _throw_away(self) -> None:
         for name in (VIDEO, JSONL, CSV):

@@ -7,6 +7,7 @@ them; medians of all turns are compared.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import statistics
@@ -31,7 +32,7 @@ from engine_build.cache import EngineCache
 from engine_build.clips import drawn_clips, engine_input, fit_clip
 from engine_build.engine import Engine
 from engine_build.libraries import cpu_core, has
-from engine_build.manifest import Manifest
+from engine_build.manifest import Manifest, read_manifest
 
 SIZE_HW = (256, 340)
 BOXES = np.array([[0, 60.0, 40.0, 150.0, 240.0], [0, 180.0, 60.0, 260.0, 230.0]], np.float32)
@@ -248,9 +249,10 @@ def describe_machine() -> dict[str, Any]:
 def _stored(cache_dir: Path | None, model: str) -> list[tuple[Path, Manifest]]:
     found = []
     for path in sorted(EngineCache(cache_dir).folder.glob("*/manifest.json")):
-        manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
-        if manifest.key.model == model:
-            found.append((path.parent, manifest))
+        with contextlib.suppress(ValueError):  # one that cannot be read is built again when it is wanted
+            manifest = read_manifest(path)
+            if manifest.key.model == model:
+                found.append((path.parent, manifest))
     return found
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 # Pictures further apart than this are not one scene: about what a clip spans, so that no clip reaches across a gap,
 # and well over the distance of two pictures of a camera that gives one a second. After a gap everything that was
-# remembered begins anew: the ring, the tracks and with them the labels.
+# remembered begins anew: the ring, the tracks and with them the labels. What is shorter is a blink and no gap: a clip
+# may reach across it, and shows the pictures on either side of it in place of those that are missing.
 MAX_GAP_S = 2.0
 FROZEN = "it sends one picture again and again"
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OUT = Path("out")
+# The picture at the end of `--seconds` may be this late before the clock says that the time is over.
+LAST_PICTURE_S = 1.0
 DESCRIPTION = "Label what people do in a camera (the first, if none is named) or a video."
 EPILOG = "%(prog)s party.mp4 --output labelled.mp4 --jsonl party.jsonl"
 
@@ -170,6 +172,12 @@ def _watch(
         if isinstance(source, VideoFile):
             # A file can wait for its engine; a camera shows pictures meanwhile.
             session.prepare(source.size_hw).result()
+        elif args.seconds and source.live:
+            # A camera that is away gives no picture whose time would tell that it is over.
+            limit = threading.Timer(args.seconds + LAST_PICTURE_S, pipeline.stop)
+            limit.daemon = True
+            limit.start()
+            stack.callback(limit.cancel)
         progress = stack.enter_context(_progress(source, args))
         say(f"watching {source.name}; {'q in the window or ' if window else ''}Ctrl-C ends")
         for update in pipeline:

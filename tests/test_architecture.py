@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
@@ -43,9 +44,15 @@ def python_files(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports_of(path: Path) -> list[tuple[str, bool]]:
     """(full module name, is it at module level) of each import statement in a file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     top_level = {id(node) for node in tree.body}
     found = []
     for node in ast.walk(tree):
@@ -69,6 +76,7 @@ def test_imports_point_along_the_arrows(room, path):
             assert top in ALLOWED[room], f"{path.relative_to(ROOT)} imports {module}"
 
 
+@functools.cache
 def arrows() -> dict[str, set[str]]:
     """The files that each file imports, lazily or not, by path below the root."""
     file_of = {}
@@ -80,7 +88,7 @@ def arrows() -> dict[str, set[str]]:
     for _, path in ALL_FILES:
         mine = str(path.relative_to(ROOT))
         named = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Import):
                 named |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):

@@ -238,6 +238,16 @@ def test_a_film_that_hides_how_many_pixels_it_has_ends_on_the_way(clip, shelf, j
     assert job.folder.files == {}
 
 
+def test_what_a_failed_analysis_made_is_gone_before_it_is_told(clip, shelf, jobs, monkeypatch):
+    monkeypatch.setattr("demo.jobs.MAX_PX_PER_S", 320 * 240 * 20 / 60)
+    job, states = make_job(clip, shelf), []
+    throw_away = job._throw_away
+    monkeypatch.setattr(job, "_throw_away", lambda: (states.append(job.state), throw_away()))
+    jobs.submit(job)
+    assert wait(job) == "failed"
+    assert states == ["running"]
+
+
 def test_pictures_that_grow_on_the_way_are_not_decoded(tmp_path, monkeypatch):
     # The container tells the first picture's size; the second says in its own header that it is larger.
     parts = [plain_film(tmp_path / f"{h}.ts", (h, h), 2, codec="mpeg2video") for h in (128, 1024)]

@@ -142,6 +142,7 @@ def test_the_fake_camera_is_a_y4m_of_the_right_size(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_ctrl_c_ends_the_server_and_deletes_its_files(tmp_path):
     import signal
 

@@ -10,6 +10,7 @@ pytest.importorskip("numba")
 pytest.importorskip("pybullet_data")
 
 from detector.bundled import average as bundled_average
+from detector.bundled import record as bundled_record
 from detector.bundled import train as bundled
 from detector.bundled.train import (
     SharedFrames,
@@ -19,7 +20,7 @@ from detector.bundled.train import (
     pose_and_hands_loss,
     score_clips,
 )
-from detector.errors import run_command
+from detector.errors import UserError, run_command
 from detector.rendering import shards as render_shards
 from detector.rendering.shards import RenderedClips, load_shards, write_shard
 from detector.rendering.tubes import NAMES, POSES, TubeRecipe
@@ -150,3 +151,19 @@ def test_frames_of_no_people_are_refused(shard_folder, tmp_path, monkeypatch, ca
     monkeypatch.setattr("sys.argv", ["bundled", str(shard_folder), str(tmp_path / "run"), "--per-side", "0"])
     assert run_command(bundled.main) == 2
     assert "--per-side 0: expected at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (b"no weights at all", "cannot be read"), (b"", "cannot be read"), ({"network": {}}, "expected 1"),
+    ([1, 2], "got format list"),
+])
+def test_a_checkpoint_that_is_none_is_one_line(tmp_path, content, says):
+    path = tmp_path / "last.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    for read in (lambda: bundled_record.load_run(tmp_path), lambda: bundled.read_weights(path)):
+        with pytest.raises(UserError, match=says) as caught:
+            read()
+        assert "\n" not in str(caught.value)

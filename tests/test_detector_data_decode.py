@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -413,7 +416,63 @@ def test_nobody_else_opens_videos():
                     if called == "cv2.VideoCapture" or (called == "av.open" and not writes):
                         found.add((str(path.relative_to(ROOT)), called))
     assert found == {
-        ("detector/data/decode.py", "av.open"), ("stream/outputs/film.py", "av.open"),
+        ("detector/data/decode.py", "av.open"), ("detector/data/first_look.py", "av.open"),
+        ("stream/outputs/film.py", "av.open"),
         ("stream/events/films.py", "av.open"), ("stream/hardware_decode.py", "av.open"),
         ("stream/sources/device.py", "cv2.VideoCapture"),
     }
+
+
+PEAK_OF_OPENING = """
+import resource, sys
+import av
+from detector.data.decode import open_video
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak_mb()
+video = open_video(sys.argv[1], options={"max_pixels": "1000000"})
+pictures = len(list(video.pictures()))
+print(video.coded_hw, pictures, int(peak_mb() - before))
+"""
+
+
+@pytest.mark.parametrize(("name", "codec", "shown"), [
+    ("large.flv", "libx264", "(4096, 4096)"), ("large.ts", "libx264", "(4096, 4096)"), ("old.flv", "flv", "(0, 0)"),
+])
+def test_too_large_pictures_take_no_memory_whatever_the_container_says_of_them(tmp_path, name, codec, shown):
+    write(tmp_path / name, [np.zeros((4096, 4096, 3), np.uint8)] * 2, codec)
+    command = [sys.executable, "-c", PEAK_OF_OPENING, str(tmp_path / name)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    size, pictures, peak_mb = found.stdout.rsplit(maxsplit=2)
+    assert (size, pictures) == (shown, "0"), found.stderr
+    assert int(peak_mb) < 40  # one picture has 25 MB, and a decoder holds several
+
+
+@pytest.mark.parametrize(("name", "codec"), [("small.flv", "libx264"), ("old.flv", "flv"), ("small.ts", "libx264")])
+def test_pictures_within_the_limit_come_out_all_the_same(tmp_path, name, codec):
+    write(tmp_path / name, [corners()] * 5, codec)
+    with open_video(tmp_path / name, options={"max_pixels": "1000000"}) as video:
+        assert video.coded_hw == (48, 64)
+        assert len(list(video.pictures())) == 5
+
+
+def test_a_damaged_cluster_of_matroska_is_not_passed_over_in_silence(tmp_path):
+    path = tmp_path / "damaged.mkv"
+    with av.open(str(path), "w", options={"cluster_time_limit": "2000"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "10"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for _ in range(200):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(corners(), format="bgr24")))
+        container.mux(stream.encode(None))
+    with open_video(path) as video:
+        assert len(list(video.pictures())) == 200
+        assert video.leapt_s == 0
+    data = bytearray(path.read_bytes())
+    clusters = [match.start() for match in re.finditer(re.escape(b"\x1f\x43\xb6\x75"), data)]
+    assert len(clusters) >= 8
+    data[clusters[4] : clusters[4] + 12] = bytes(12)
+    path.write_bytes(data)
+    with open_video(path) as video:
+        lost = 200 - len(list(video.pictures()))
+        assert lost >= 15
+        assert 1.5 <= video.leapt_s <= lost / 10 + 0.01  # what follows may lack its key frame besides

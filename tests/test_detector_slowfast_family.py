@@ -35,6 +35,8 @@ def test_the_tables_have_all_their_rows():
     assert len(ROWS) == len(paper_networks()), "names are unique"
 
 
+@pytest.mark.slow  # forty networks
+@pytest.mark.ci
 def test_costs_are_within_two_percent_of_the_papers_or_stand_as_misses():
     print()
     print("\n".join(table_lines(list(paper_networks()))))

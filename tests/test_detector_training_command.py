@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from detector.slowfast.network import create_network
 from detector.training.__main__ import main
 from detector.training.checkpoints import read_checkpoint
 from detector.training.journal import read_log
+from detector.training.paper import PLANS
 from detector.training.person import ONE_FRAME, PersonNetwork, PersonValidation, measure_people, people_alone
 from detector.views import FrameView, TubeView
 from detector.weights.choose import resolve_action_model
@@ -68,6 +70,29 @@ def run(monkeypatch, *arguments: str) -> int:
 def finetune(folder, output, *more: str) -> list[str]:
     return ["--recipe", "finetune", "--data", str(folder / "my.csv"), "--init", str(folder / "start.pt"),
             "--output", str(output), *FAST, *more]
+
+
+def test_whole_frames_of_all_sizes_are_fine_tuned_at_the_default_batch(folder, tmp_path, monkeypatch):
+    labels = LabelMap("start", (Action(1, "walk"), Action(2, "rest"), Action(3, "run")))
+    model = ActionModel("start", TINY, labels, Sampling(8, 3, 30.0), FrameView(64))
+    save_action_model(tmp_path / "frames.pt", model, create_network(TINY, seed=3))
+    small = replace(PLANS["finetune"].augmentation, short_side_px=(64, 72))
+    monkeypatch.setitem(PLANS, "finetune", replace(PLANS["finetune"], augmentation=small))
+    arguments = finetune(folder, tmp_path / "mine", "--set", "steps=1", "--set", "validate_every=1")
+    assert run(monkeypatch, *arguments, "--init", str(tmp_path / "frames.pt")) == 0
+    assert read_action_model(tmp_path / "mine/model.pt")[0].view == FrameView(64)
+
+
+@pytest.mark.parametrize(("name", "view", "settings", "processes", "parts"), [
+    ("finetune", FrameView(), [], 1, 8), ("finetune", FrameView(), [], 4, 2), ("finetune", FrameView(), [], 3, 1),
+    ("finetune", FrameView(), ["accumulation=2"], 1, 2), ("finetune", TubeView(), [], 1, 1),
+    ("ava", FrameView(), [], 1, 1), ("kinetics", FrameView(), [], 1, 1),
+])
+def test_clips_of_their_own_sizes_are_computed_one_by_one(name, view, settings, processes, parts):
+    plan = PLANS[name]
+    recipe = plan.recipe_for(settings)
+    apart = plan.clips_apart(recipe, view, settings, processes)
+    assert (apart.accumulation, apart.batch) == (parts, recipe.batch)
 
 
 def test_fine_tuning_gives_a_model_file_that_knows_the_new_actions(folder, tmp_path, monkeypatch, capsys):

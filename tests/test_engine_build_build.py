@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -49,6 +50,21 @@ def build(model, network, folder, report=lambda line: None, **more):
     return build_engine(model, network, cache_dir=folder, report=report, **arguments)
 
 
+@pytest.fixture(scope="module")
+def built(model, network, tmp_path_factory):
+    """A cache that holds that engine, verified; built once for all tests that do not change it."""
+    folder, lines = tmp_path_factory.mktemp("built"), []
+    build(model, network, folder, lines.append).close()
+    assert [line.split()[0] for line in lines if line.startswith(("building", "verified"))] == ["building", "verified:"]
+    return folder
+
+
+@pytest.fixture
+def own_cache(built, tmp_path):
+    """A copy of that cache, to be changed."""
+    return shutil.copytree(built, tmp_path / "cache", symlinks=True)
+
+
 def expected_scores(network, frames, rois):
     with torch.inference_mode():
         features = network.forward_trunk(torch.from_numpy(frames))
@@ -58,8 +74,8 @@ def expected_scores(network, frames, rois):
 @pytest.mark.parametrize(
     ("target", "precision", "tolerance"), [("openvino", "fp32", 1e-4), ("torch", "fp32", 1e-4), ("torch", "bf16", 0.03)]
 )
-def test_engine_gives_the_scores_of_the_network(model, network, tmp_path, target, precision, tolerance):
-    engine = build(model, network, tmp_path, target=target, precision=precision)
+def test_engine_gives_the_scores_of_the_network(model, network, built, target, precision, tolerance):
+    engine = build(model, network, built, target=target, precision=precision)
     frames, rois = engine_input(model, drawn_clips(model, SIZE_HW, 1, seed=7)[0], SIZE_HW)
     features, scores = expected_scores(network, frames, rois)
     got = engine.run_trunk(frames)
@@ -71,27 +87,24 @@ def test_engine_gives_the_scores_of_the_network(model, network, tmp_path, target
     engine.close()
 
 
-def test_batches_of_any_size_equal_clips_run_alone(model, network, tmp_path):
-    engine = build(model, network, tmp_path)
+def test_batches_of_any_size_equal_clips_run_alone(model, network, built):
+    engine = build(model, network, built)
     frames = np.random.default_rng(0).integers(0, 256, (9, 8, *SIZE_HW, 3), dtype=np.uint8)
     alone = np.concatenate([engine.run_trunk(frames[i : i + 1]).numpy().copy() for i in range(9)])
     for batch in (1, 3, 9, 2):
         assert np.abs(engine.run_trunk(frames[:batch]).numpy() - alone[:batch]).max() < 1e-3 * np.abs(alone).max()
 
 
-def test_second_start_takes_the_engine_from_the_cache(model, network, tmp_path):
+def test_second_start_takes_the_engine_from_the_cache(model, network, built):
     lines: list[str] = []
-    for _ in range(2):
-        build(model, network, tmp_path, lines.append).close()
+    build(model, network, built, lines.append).close()
+    assert not [line for line in lines if line.startswith(("building", "verified"))]
+
+
+def test_other_weights_are_another_engine_and_the_miss_is_explained(model, own_cache):
+    lines: list[str] = []
+    build(model, create_network(model.network, 1), own_cache, lines.append).close()
     assert sum(line.startswith("building") for line in lines) == 1
-    assert sum(line.startswith("verified") for line in lines) == 1
-
-
-def test_other_weights_are_another_engine_and_the_miss_is_explained(model, network, tmp_path):
-    lines: list[str] = []
-    for seed in (1, 2):
-        build(model, create_network(model.network, seed), tmp_path, lines.append).close()
-    assert sum(line.startswith("building") for line in lines) == 2
     assert any("does not fit: built for weights_sha256" in line for line in lines)
 
 
@@ -122,8 +135,8 @@ def test_mistakes_are_one_line(model, network, tmp_path, arguments, text):
     assert "\n" not in str(caught.value)
 
 
-def test_frames_of_another_size_are_refused(model, network, tmp_path):
-    engine = build(model, network, tmp_path)
+def test_frames_of_another_size_are_refused(model, network, built):
+    engine = build(model, network, built)
     with pytest.raises(ValueError, match=r"expected \(B, 8, 64, 80, 3\) uint8"):
         engine.run_trunk(np.zeros((1, 8, 64, 96, 3), np.uint8))
 
@@ -164,10 +177,9 @@ def test_int8_out_of_tolerance_is_refused_and_auto_falls_back_aloud(model, netwo
         build(model, network, tmp_path, precision="int8", calibration=clips)
 
 
-def test_it_can_be_asked_whether_an_engine_is_there(model, network, tmp_path):
-    wanted = {"size_hw": SIZE_HW, "target": "openvino", "precision": "fp32", "cache_dir": tmp_path}
-    assert not is_built(model, network, **wanted)
-    build(model, network, tmp_path).close()
+def test_it_can_be_asked_whether_an_engine_is_there(model, network, built, tmp_path):
+    wanted = {"size_hw": SIZE_HW, "target": "openvino", "precision": "fp32", "cache_dir": built}
+    assert not is_built(model, network, **wanted | {"cache_dir": tmp_path})
     assert is_built(model, network, **wanted)
     assert not is_built(model, network, **wanted | {"size_hw": (96, 96)})
     assert is_built(model, network, **wanted | {"target": "torch"})
@@ -184,20 +196,18 @@ def edited_manifest(folder, **changes):
 @pytest.mark.parametrize("changes", [
     {"source": 7, "score_max": "small"}, {"precision": "fp99"}, {"score_mean": None}, {"more": 1},
 ])
-def test_a_verification_that_cannot_be_read_is_made_again(model, network, tmp_path, changes):
-    build(model, network, tmp_path).close()
-    path = edited_manifest(tmp_path, **changes)
+def test_a_verification_that_cannot_be_read_is_made_again(model, network, own_cache, changes):
+    path = edited_manifest(own_cache, **changes)
     lines = []
-    build(model, network, tmp_path, report=lines.append).close()
+    build(model, network, own_cache, report=lines.append).close()
     assert [line.split(":")[0] for line in lines] == ["verified"]
     assert verify.Report(**json.loads(path.read_text())["verify"]).ok
 
 
-def test_a_verification_that_failed_still_refuses(model, network, tmp_path):
-    build(model, network, tmp_path).close()
-    edited_manifest(tmp_path, ok=False, score_max=0.4)
+def test_a_verification_that_failed_still_refuses(model, network, own_cache):
+    edited_manifest(own_cache, ok=False, score_max=0.4)
     with pytest.raises(UserError, match=r"0\.4"):
-        build(model, network, tmp_path)
+        build(model, network, own_cache)
 
 
 def test_without_a_place_to_keep_it_the_engine_works_all_the_same(model, network, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -14,7 +15,9 @@ from detector.weights.zoo import action_models
 from engine_build import __main__ as commands
 from engine_build.bench import Turn, format_table, speed_rows
 from engine_build.clips import read_clips
+from engine_build.manifest import Manifest
 from engine_build.profile import group_of
+from tests.test_engine_build_cache import KEY
 
 MODEL = action_models()["slowfast_8x8_r50"]
 
@@ -121,3 +124,17 @@ def test_speedups_are_medians_of_pairs():
 )
 def test_layers_are_grouped_by_the_network_s_names(layer, group):
     assert group_of(layer) == group
+
+
+def test_the_benchmark_passes_over_manifests_that_cannot_be_read(tmp_path):
+    from engine_build.bench import _stored
+
+    good = Manifest(KEY, {"engine.bin": {"bytes": 3, "sha256": "0" * 64}}, 1.0, "2026-01-01T00:00:00+00:00").to_json()
+    for name, text in {"a": "[", "b": '{"schema": 1}', "c": "[" * 100_000, "d": good, "e": "x" * 2_000_000}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(text)
+    (tmp_path / "f").mkdir()
+    os.mkfifo(tmp_path / "f/manifest.json")
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/manifest.json").write_bytes(b"\xff\xfe")
+    assert [folder.name for folder, _ in _stored(tmp_path, "tiny")] == ["d"]

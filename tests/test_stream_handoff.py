@@ -75,3 +75,10 @@ def test_waiting_too_long_is_a_timeout():
 def test_capacity_must_be_positive():
     with pytest.raises(ValueError, match="got 0"):
         Handoff(0)
+
+
+def test_it_says_whether_it_is_closed():
+    queue = Handoff(1)
+    assert queue.closed is False
+    queue.close()
+    assert queue.closed is True

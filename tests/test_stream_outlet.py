@@ -123,3 +123,15 @@ def test_a_delayed_picture_waits_until_it_is_due():
     clock.now_s = 11.15
     assert [out.take(0.0)[0].index for _ in range(2)] == [0, 1]
     assert out.take(0.0)[0] is None
+    clock.now_s = 11.5  # the very moment of the last one
+    assert [out.take(0.0)[0].index for _ in range(4)] == [2, 3, 4, 5]
+
+
+def test_a_picture_comes_out_as_it_went_in():
+    out, picture = outlet(), Frame(np.zeros((480, 640, 3), np.uint8), 0, 0.0)
+    out.put_frame(picture)
+    assert out.take(LONG_S)[0] is picture
+
+
+def test_waiting_ends_by_the_clock_where_nobody_wakes_it():
+    assert Outlet(time.monotonic, capacity=2).take(0.02) == (None, (), 0)

@@ -5,7 +5,7 @@ from detector.sampling import Sampling
 from detector.types import Boxes, Frame
 from detector.views import FrameView
 from stream.geometry import Fit, fit_short_side, scale_boxes
-from stream.ring import Ring, shrink
+from stream.ring import Moment, Ring, shrink
 
 
 def frame_at(time_s: float, index: int = 0, size_hw=(36, 64), value: int = 0) -> Frame:
@@ -129,3 +129,97 @@ def test_an_empty_ring_gives_no_clip():
     assert ring.nearest(0.0) is None
     with pytest.raises(ValueError, match="empty ring"):
         ring.clip(filled(10, 1).newest(), np.array([0.0]), 0)
+
+
+def test_a_moment_is_all_of_a_frame_but_its_pixels():
+    frame = Frame(np.zeros((36, 64, 3), np.uint8), 7, 1.5, 101.5, 3)
+    assert Moment.of(frame) == Moment(7, 1.5, 101.5, (36, 64), 3)
+
+
+def test_frames_are_shrunk_by_bilinear_sampling_of_pixel_centres():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:] = (10 * np.arange(8)[None, :, None]).astype(np.uint8)
+    out = np.zeros((4, 4, 3), np.uint8)
+    shrink(image, (4, 4), out)
+    assert out[0, :, 0].tolist() == [5, 25, 45, 65]
+    stripes = np.zeros((9, 9, 3), np.uint8)
+    stripes[:, 1::3] = 240
+    shrink(stripes, (3, 3), out := np.zeros((3, 3, 3), np.uint8))
+    assert out[0, :, 0].tolist() == [240] * 3  # an average of areas would be 80
+
+
+@pytest.mark.parametrize("horizon_s", [0, -1.0])
+def test_a_ring_keeps_some_time(horizon_s):
+    with pytest.raises(ValueError, match=f"horizon_s: got {horizon_s}, expected more than 0"):
+        Ring((9, 16), horizon_s)
+
+
+def test_the_newest_is_the_last_one_kept_and_all_are_listed_oldest_first():
+    ring = filled(10, 0.5)
+    assert ring.newest().index == 4
+    assert [moment.index for moment in ring.moments()] == [0, 1, 2, 3, 4]
+    ring.moments().clear()
+    assert len(ring) == 5
+
+
+def test_pictures_are_copies_of_the_frames_that_were_asked_for():
+    ring = filled(10, 2, horizon_s=1.0)
+    third, last = ring.nearest(1.3), ring.newest()
+    got = ring.pictures([last, third])
+    assert got[:, 0, 0, 0].tolist() == [19, 13]
+    got[:] = 0
+    assert ring.pictures([third])[0, 0, 0, 0] == 13
+    assert ring.pictures(ring.moments())[:, 0, 0, 0].tolist() == list(range(9, 20))
+    assert ring.pictures([last, Moment(2, 0.2, 100.2, (36, 64))]) is None
+
+
+def test_after_a_gap_the_ring_begins_anew():
+    ring = filled(10, 1)
+    before = ring.newest()
+    assert ring.write(frame_at(9.0, 10, value=77))
+    assert [moment.time_s for moment in ring.moments()] == [9.0]
+    assert len(ring._free) + len(ring) == 602  # no slot is lost
+    offsets = np.array([-0.5, 0.0, 0.5])
+    assert ring.clip(before, offsets, 1) is None
+    assert ring.clip(ring.newest(), offsets, 1).images[:, 0, 0, 0].tolist() == [77] * 3
+
+
+def test_stamps_of_another_segment_begin_it_anew_though_their_times_go_on():
+    ring = filled(10, 1)
+    old = ring.newest()
+    ring.write(Frame(np.full((36, 64, 3), 55, np.uint8), 10, 1.0, 101.0, 1))
+    assert len(ring) == 1
+    assert ring.pictures([old]) is None
+    assert ring.pictures([ring.newest()])[0, 0, 0, 0] == 55
+
+
+def test_a_frame_that_comes_as_soon_as_the_ring_allows_is_kept():
+    ring = Ring((9, 16), 1.0, max_fps=0.8 * 4)
+    assert ring.write(frame_at(1.0))
+    assert ring.write(frame_at(1.25, 1))
+
+
+def test_slots_of_old_frames_are_the_oldest_ones():
+    ring = filled(10, 3, horizon_s=1.0)
+    for moment in ring.moments():
+        assert ring.clip(moment, np.array([0.0]), 0).images[0, 0, 0, 0] == moment.index
+
+
+def test_a_clips_key_frame_is_the_moment_and_its_origin_tells_the_frames():
+    ring = filled(10, 2, horizon_s=1.0)
+    key = ring.nearest(1.5)
+    clip = ring.clip(key, np.array([-0.2, 0.0, 0.1]), 1)
+    assert (clip.key_frame.index, clip.key_frame.time_s, clip.key_frame.captured_s) == (15, 1.5, 101.5)
+    assert (clip.key_index, clip.key_frame.image.max()) == (1, 0)
+    assert clip.origin.serials == (13, 15, 16)
+    assert ring.clip(ring.moments()[0], np.array([0.0]), 0).origin.serials == (9,)
+    assert clip.origin.memory is ring.clip(key, np.array([0.0]), 0).origin.memory
+    assert clip.origin.memory is not filled(10, 1).clip(filled(10, 1).newest(), np.array([0.0]), 0).origin.memory
+
+
+def test_of_two_frames_as_near_the_earlier_is_taken_also_where_rounding_says_otherwise():
+    ring = Ring((9, 16), 5.0)
+    for i in range(4):
+        ring.write(frame_at(i / 2, i, value=i))
+    clip = ring.clip(ring.nearest(0.0), np.array([0.25, 0.25 + 2e-10, 0.2501]), 0)
+    assert clip.images[:, 0, 0, 0].tolist() == [0, 0, 1]

@@ -9,6 +9,7 @@ import pytest
 
 from detector.errors import UserError
 from stream.sources import open_source
+from stream.sources.decode import ConnectionLost
 from stream.sources.device import Device, open_camera
 from stream.sources.reconnect import Backoff
 
@@ -120,3 +121,45 @@ def test_a_camera_that_is_not_there_names_those_that_are(monkeypatch):
     monkeypatch.setattr("stream.sources.device.Path.glob", lambda path, pattern: ["/dev/video2", "/dev/video0"])
     with pytest.raises(UserError, match="there is no /dev/video7; this machine has /dev/video0, /dev/video2"):
         Device("7")
+
+
+def test_one_without_any_camera_is_sent_to_the_sample(monkeypatch):
+    monkeypatch.setattr("stream.sources.device.Path.glob", lambda path, pattern: [])
+    with pytest.raises(UserError, match="this machine has no camera; try --source sample"):
+        Device("7")
+
+
+def test_cameras_are_looked_for_where_they_are(monkeypatch):
+    asked = []
+
+    def looked(path, pattern):
+        asked.append((str(path), pattern))
+        return []
+
+    monkeypatch.setattr("stream.sources.device.Path.glob", looked)
+    with pytest.raises(UserError, match="there is no /dev/video_of_nobody"):
+        Device("/dev/video_of_nobody")
+    assert asked == [("/dev", "video*")]
+
+
+def test_opencv_says_nothing_while_it_opens_a_camera_and_then_speaks_as_before(capture, monkeypatch):
+    levels, logging = [], cv2.utils.logging
+    path = capture(None)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda which: levels.append(logging.getLogLevel()) or Capture(which))
+    before = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_ERROR)
+    try:
+        with pytest.raises(UserError):
+            Device(path)
+        assert (levels, logging.getLogLevel()) == ([logging.LOG_LEVEL_SILENT], logging.LOG_LEVEL_ERROR)
+    finally:
+        logging.setLogLevel(before)
+
+
+@pytest.mark.parametrize("read", [(False, np.zeros((4, 4, 3), np.uint8)), (True, None)])
+def test_half_a_picture_is_none(capture, monkeypatch, read):
+    path = capture(3)
+    monkeypatch.setattr(Capture, "read", lambda self: read)
+    device = Device(path)
+    with pytest.raises(ConnectionLost, match="gave no picture"):
+        next(iter(device))

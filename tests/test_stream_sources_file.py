@@ -212,3 +212,35 @@ def test_closing_ends_a_live_file_that_waits_for_its_next_frame(write_video):
     reader.join(10)
     assert not reader.is_alive()
     assert time.monotonic() - started < 40
+
+
+def test_stamps_that_go_back_in_a_file_begin_another_scene(write_video, tmp_path):
+    parts = [write_video(f"{n}.ts", frames=40, fps=10).read_bytes() for n in range(2)]
+    (tmp_path / "spliced.ts").write_bytes(b"".join(parts))
+    frames = list(open_source(str(tmp_path / "spliced.ts")))
+    assert [f.segment for f in frames] == [0] * 40 + [1] * 40
+    assert np.diff([f.time_s for f in frames]).min() > 0
+
+
+@pytest.mark.parametrize(("stamps_s", "segments"), [
+    ([0, 0.1, 0.2, 0.15, 0.3], [0, 0, 0, 0, 0]),  # out of order
+    ([9.0, 9.1, 7.2, 7.3], [0, 0, 0, 0]),
+    ([9.0, 9.1, 7.0, 7.1], [0, 0, 1, 1]),
+    ([0, 0.1, 90.0, 90.1, 0.0], [0, 0, 1, 1, 2]),
+    ([0, 0.1, 50.0, 50.1], [0, 0, 0, 0]),  # a pause, told by its time
+    ([0, None, 0.2, 90.0], [0, 0, 0, 1]),
+])
+def test_a_splice_is_told_from_a_stumble(stamps_s, segments):
+    clock = MediaClock(10)
+    got = []
+    for stamp_s in stamps_s:
+        clock.next(stamp_s)
+        got.append(clock.segment)
+    assert got == segments
+
+
+def test_a_source_says_where_pictures_are_missing(write_video):
+    source = open_source(str(write_video(frames=5)))
+    source._video._video.leapt_s = 4.04
+    assert source.damage == "without pictures for 4.0 s"
+    list(source)

@@ -16,6 +16,8 @@ from stream_fakes import FakeDetector, FakeEngine, FakeTracker, fake_session
 from detector.errors import UserError, run_command
 from stream import pipeline, webcam
 from stream.session import Session
+from stream.sources.decode import ConnectionLost
+from stream.sources.reconnect import LiveCamera
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -241,6 +243,37 @@ def test_a_live_run_without_pictures_tells_no_share_of_them(command, write_video
     assert "0 of 0" not in said
     assert "drawn" not in said
     assert " key frames, " in said
+
+
+@pytest.mark.parametrize("outputs", [["--jsonl", "o.jsonl"], ["--output", "o.mp4"]])
+def test_seconds_end_a_run_whose_camera_is_away_from_the_first_picture_on(command, monkeypatch, capsys, outputs):
+    attempts = []
+
+    class Gone:
+        fps = 10.0
+
+        def __iter__(self):
+            raise ConnectionLost("door: it fell silent")
+
+        def close(self):
+            pass
+
+    def connect():
+        attempts.append(1)
+        if len(attempts) > 1:
+            raise UserError("door: no answer within 2 s")
+        return Gone()
+
+    camera = LiveCamera("door", connect)
+    monkeypatch.setattr(webcam, "_open", lambda *args: camera)
+    monkeypatch.setattr(webcam, "LAST_PICTURE_S", 0.1, raising=False)
+    rescued = []
+    rescue = threading.Timer(20, lambda: (rescued.append(1), camera.close()))
+    rescue.start()
+    assert command("rtsp://door/", *outputs, "--seconds", "0.2") == 0
+    rescue.cancel()
+    assert not rescued
+    assert "door: offline: it fell silent" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("prog", ["python -m stream.webcam", "slowfast-live", "slowfast-live watch"])

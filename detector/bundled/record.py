@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from detector.bundled.train import (
     BUNDLED_CONFIG,
@@ -31,6 +30,7 @@ from detector.errors import UserError, run_command
 from detector.rendering.shards import Shards, load_shards
 from detector.rendering.tubes import NAMES, POSES, TubeRecipe
 from detector.slowfast.network import ActionNetwork, create_network
+from detector.training.checkpoints import read_checkpoint
 from detector.weights.model_file import save_action_model
 from detector.weights.records import ActionModel, WeightsFile
 
@@ -49,7 +49,7 @@ def load_run(folder: Path) -> tuple[ActionNetwork, int]:
     path = folder / "last.pt"
     if not path.exists():
         raise UserError(f"{folder}: no last.pt; run: python -m detector.bundled.train SHARDS {folder}")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(path)
     network = create_network(BUNDLED_CONFIG, seed=0)
     network.load_state_dict(content["average"]["values"] if content.get("average") else content["network"])
     return network.eval(), int(content["state"]["step"])

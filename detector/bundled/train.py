@@ -30,6 +30,7 @@ from detector.rendering.tubes import NAMES, POSES, TubeRecipe
 from detector.slowfast.config import SlowFastConfig
 from detector.slowfast.network import create_network
 from detector.slowfast.precision import autocast, native_bf16
+from detector.training.checkpoints import read_checkpoint
 from detector.training.loop import train
 from detector.training.precision import without_slow_bf16
 from detector.training.recipe import Execution, Recipe
@@ -175,10 +176,14 @@ def validate(network: nn.Module, shards: Shards, limit: int = 0, per_side: int =
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The (averaged) network's tensors in a checkpoint of a run or in a model file."""
+    """The (averaged) network's tensors in a checkpoint of a run or in a model file.
+
+    Raises:
+        UserError: it is neither, or damaged.
+    """
     if is_action_model_file(path):
         return read_action_model(path)[1].state_dict()
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(path)
     return content["average"]["values"] if content.get("average") else content["network"]
 
 

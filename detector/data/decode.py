@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from detector.data.first_look import MAX_PIXELS, open_if_too_large
 from detector.data.tone import HLG, PQ, ToneMap
 from detector.errors import UserError
 
@@ -33,10 +34,12 @@ STRANGEST_PIXEL = 5.0
 READ_TRIES = 16
 # Damage within so many packets is one place; as many as the second may wait in a decoder with threads.
 NEAR_PACKETS, TAIL_PACKETS = 16, 64
+# Between two pictures of a Matroska file that has a frame rate there is no more than this, unless some are lost: where
+# a cluster is damaged its reader goes on at the next one without a word.
+LEAP_S, LEAP_FRAMES = 1.0, 5.0
+LEAPING_FORMAT = "matroska,webm"
 # A file that lacks this much of the length it claims ends early; less is rounding.
 EARLY_S, EARLY_FRAMES = 0.25, 3.0
-# FFmpeg's option: a decoder refuses larger pictures before it takes memory for them.
-MAX_PIXELS = "max_pixels"
 NO_FILE, NO_FILM = "no such file", "no video in it, expected at least one video stream"
 UNKNOWN_CODEC = "no decoder here for its pictures:"
 # FFmpeg aborts the process when it is asked to convert these.
@@ -120,6 +123,7 @@ class Video:
         unreadable: packets that could not be read or decoded so far; their pictures are missing.
         damaged: places with damage so far, whether pictures are missing there or spoilt.
         early_s: how much is missing at the end; known when all has been read.
+        leapt_s: how much of the time before holds no picture where there should be some.
     """
 
     def __init__(
@@ -143,6 +147,8 @@ class Video:
         self._options: dict[str, str] = {}
         self.unreadable = self.damaged = 0
         self.early_s: float | None = None
+        self.leapt_s = 0.0
+        self._read_to_s: float | None = None
         self.end_s = self.start_s
         self._since_damage = TAIL_PACKETS + 1
         self._last_s: float | None = None
@@ -236,6 +242,7 @@ class Video:
             if packet.pts is not None and packet.time_base is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 self.end_s = max(self.end_s, end)
+                self._note_leap(packet, end)
             if packet.stream.index == self._stream.index:
                 self._since_damage += 1
                 if self._tap is not None:
@@ -248,6 +255,15 @@ class Video:
             return False
         self._left_out = 0
         return True
+
+    def _note_leap(self, packet: Any, end_s: float) -> None:
+        if not self._is_file or self.format_name != LEAPING_FORMAT or packet.stream.index != self._stream.index:
+            return
+        if self._read_to_s is not None:
+            leap_s = float(packet.pts * packet.time_base) - self._read_to_s
+            if leap_s > max(LEAP_S, LEAP_FRAMES * self._period_s):
+                self.leapt_s += leap_s
+        self._read_to_s = max(end_s, self._read_to_s if self._read_to_s is not None else end_s)
 
     def _decode(self, packet: Any) -> list[Any]:
         import av
@@ -392,7 +408,9 @@ def open_video(
     name = f"file:{os.fspath(place)}" if is_file else str(place)
     try:
         given = {"timeout": timeout_s, "options": options or {}, "metadata_errors": "ignore"}
-        container = _open_container(name, given, decoding.hardware if decoding else "none")
+        # What is too large is given with its size, and its decoder refuses it.
+        container = open_if_too_large(name, given, _film) if is_file and options and MAX_PIXELS in options else None
+        container = container or _open_container(name, given, decoding.hardware if decoding else "none")
     except FileNotFoundError:
         raise VideoError(NO_FILE) from None
     except (OSError, ValueError, av.FFmpegError) as error:

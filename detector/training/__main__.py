@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,7 @@ def _train_actions(
     model, network = start_network(
         args.init, args.network, sources.labels(), plan, recipe.seed, recipe.causal, recipe.clip_frames
     )
+    recipe = plan.clips_apart(recipe, model.view, args.set, int(os.environ.get("WORLD_SIZE", "1")))
     teacher = _teacher(recipe, model, network, sources, plan.kind == "boxes") if recipe.distill else None
     clips = open_clips(sources, plan, model)
     describe(clips, model.labels)

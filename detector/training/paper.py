@@ -13,6 +13,7 @@ from typing import Literal
 from detector.data.transforms import Augmentation
 from detector.errors import UserError, perhaps
 from detector.training.recipe import Recipe
+from detector.views import FrameView, View
 
 Kind = Literal["boxes", "videos", "person"]
 
@@ -56,6 +57,16 @@ class Plan:
         if self.warmup_updates and not any(s.startswith("warmup_steps=") for s in settings):
             recipe = replace(recipe, warmup_steps=round(self.warmup_updates * PAPER_BATCH / recipe.batch))
         return recipe
+
+    def clips_apart(self, recipe: Recipe, view: View, settings: list[str], processes: int = 1) -> Recipe:
+        """The recipe in parts of one clip where whole frames keep their own sizes, which no batch can hold together.
+
+        The sums over an update are the same. A user's own `accumulation=` stays.
+        """
+        alike = self.kind != "boxes" or self.augmentation.crop_px or not isinstance(view, FrameView)
+        if alike or recipe.batch % processes or any(s.startswith("accumulation=") for s in settings):
+            return recipe
+        return replace(recipe, accumulation=recipe.batch // processes)
 
 
 PLANS = {

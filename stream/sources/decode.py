@@ -15,6 +15,7 @@ from detector.data.decode import Decoding, VideoError
 from detector.data.decode import Video as DecodedVideo
 from detector.errors import UserError
 from detector.files import readable_name
+from stream.gaps import MAX_GAP_S as SCENE_S
 from stream.sources.secrets import redact as redact  # where it used to live
 
 DEFAULT_FPS, MOST_FPS = 25.0, 480.0
@@ -40,6 +41,9 @@ class MediaClock:
 
     The first frame is at 0. A stamp that is missing, goes back, repeats or jumps counts as one frame's duration
     after the last.
+
+    Attributes:
+        segment: counts the places where stamps went back or on further than one scene does: a splice, not a stumble.
     """
 
     def __init__(self, fps: float | None, max_gap_s: float = MAX_GAP_S, *, slow_from_start: bool = False) -> None:
@@ -51,6 +55,7 @@ class MediaClock:
         """
         self._period_s = 1 / (fps or DEFAULT_FPS)
         self._max_gap_s, self._slow = max_gap_s, slow_from_start
+        self.segment = 0
         self._last_pts_s: float | None = None
         self._time_s: float | None = None
 
@@ -60,7 +65,10 @@ class MediaClock:
         if pts_s is not None and self._last_pts_s is not None:
             stamped_s = pts_s - self._last_pts_s
             self._slow = self._slow and stamped_s >= self._max_gap_s
-            gap_s = stamped_s if MIN_GAP_S < stamped_s < (math.inf if self._slow else self._max_gap_s) else gap_s
+            if MIN_GAP_S < stamped_s < (math.inf if self._slow else self._max_gap_s):
+                gap_s = stamped_s
+            elif abs(stamped_s) > SCENE_S:
+                self.segment += 1
         self._last_pts_s = pts_s
         self._time_s = 0.0 if self._time_s is None else self._time_s + gap_s
         return self._time_s
@@ -101,6 +109,8 @@ class Video:
         words = []
         if self._video.damaged:
             words.append(f"damaged in {self._video.damaged} place{'s' if self._video.damaged > 1 else ''}")
+        if self._video.leapt_s:
+            words.append(f"without pictures for {self._video.leapt_s:.1f} s")
         if self._video.early_s is not None and self._video.film_s is not None:
             film_s = self._video.film_s
             words.append(f"ends early, at {film_s - self._video.early_s:.1f} of {film_s:.1f} s")

@@ -85,7 +85,7 @@ class VideoFile:
                     if start_s is not None and self._clock() - start_s - time_s > CAMERA_PATIENCE_S:
                         index += 1
                         continue
-                yield Frame(image, index, time_s, self._clock())
+                yield Frame(image, index, time_s, self._clock(), media.segment)
                 # The clock runs from when the second frame is asked for: what the first one set off may take long.
                 start_s = self._clock() - time_s if start_s is None else start_s
                 index += 1
