@@ -32,6 +32,7 @@ from detector.weights.records import ActionModel
 from engine_build.engine import Engine, prepare
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
+from stream.people import accelerated
 from stream.session_options import check_name
 from stream.step_batches import Scored, StepBatches
 
@@ -370,17 +371,18 @@ def open_session(
         UserError: no such model or weights; the line says how to get some.
     """
     from detector.person.select import create_person_detector
-    from detector.weights.choose import load_action_model, resolve_action_model
+    from detector.weights.choose import resolve_action_model
     from engine_build.build import Precision, Target
-    from engine_build.person import accelerate
+    from engine_build.stored_network import StoredNetwork
 
     check_name("--engine", engine, get_args(Target))
     check_name("--precision", precision, get_args(Precision))
     record, path = resolve_action_model(model, allow_untrained=untrained)
     record = record.as_causal() if causal else record
-    network = load_action_model(record, path)
     chosen: dict[str, Any] = {"target": engine, "precision": precision}
-    apart = sum(p.numel() for p in network.parameters()) >= BUILT_APART_PARAMETERS
+    stored = StoredNetwork(record, path)
+    apart = stored.facts().parameters >= BUILT_APART_PARAMETERS  # a file that will not do is found out now
+    network = stored.load() if record.network.causal else stored
 
     make, is_made = builders(record)
 
@@ -393,7 +395,7 @@ def open_session(
         if callable(detector):
             return detector()
         assert isinstance(detector, str)
-        return accelerate(create_person_detector(detector, threshold=person_threshold, device=device), report)
+        return accelerated(create_person_detector(detector, threshold=person_threshold, device=device), report)
 
     session = Session(
         record, create_detector=create, build_engine=build, untrained=path is None,
