@@ -11,6 +11,7 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.types import Clip
+from detector.views import FrameView
 from detector.weights.records import ActionModel
 from engine_build import targets
 from engine_build.cache import EngineCache, StoredEngine
@@ -268,7 +269,10 @@ def _open(job: Job, stored: StoredEngine, cache: EngineCache) -> Engine:
     if job.target == "openvino":
         from engine_build.run_openvino import FILE, OpenVinoEngine
 
-        return OpenVinoEngine(stored.folder / FILE, _head(job, stored, cache), job.precision, job.clip_shape)
+        return OpenVinoEngine(
+            stored.folder / FILE, _head(job, stored, cache), job.precision, job.clip_shape,
+            ready_for=int(isinstance(job.model.view, FrameView)),
+        )
     from engine_build.build_tensorrt import ENGINE
     from engine_build.run_tensorrt import RUNTIME_CACHE, TensorRtEngine
 

@@ -20,6 +20,7 @@ from engine_build.targets import cpu_has_bf16
 FILE, HEAD_FILE = "trunk.xml", "head.xml"
 # Compiled batches that stay in memory; each holds its own copy of the packed weights.
 MAX_BATCHES = 8
+LEAST_SIDE_PX = 1e-2
 
 
 def save_model(model: Any, path: Path) -> None:
@@ -30,13 +31,17 @@ def save_model(model: Any, path: Path) -> None:
 class OpenVinoEngine:
     """A trunk and a head run by OpenVINO."""
 
-    def __init__(self, path: Path, head: Path | Any, precision: str, clip_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, path: Path, head: Path | Any, precision: str, clip_shape: tuple[int, ...], ready_for: int = 1
+    ) -> None:
         """
         Args:
             path: the trunk's `.xml`.
             head: the head's `.xml`, or what `convert_head` gave.
             precision: of the trunk: `fp32`, `bf16` or `int8`.
             clip_shape: (T, h, w, 3) that the trunk was built for.
+            ready_for: the batch that it is compiled for at once; 0 where which one comes first is not known, as with
+                tubes, and each that is compiled for nothing takes memory.
 
         Raises:
             UserError: OpenVINO is missing or refuses the file.
@@ -49,7 +54,8 @@ class OpenVinoEngine:
         self._head: Any = compile_cpu(head_model, "fp32").create_infer_request()
         self._requests: OrderedDict[int, Any] = OrderedDict()
         self._model: Any = _read(path)
-        self._request(1)
+        if ready_for:
+            self._request(ready_for)
 
     def run_trunk(self, frames: np.ndarray) -> np.ndarray:
         """frames (B, T, h, w, 3) uint8 RGB → features (B, C, h / 16, w / 16); the buffer is reused by the next call.
@@ -70,7 +76,10 @@ class OpenVinoEngine:
         """Features of `run_trunk` and rois (K, 5) float32 → scores (K, A) float32."""
         if not len(rois):
             return np.zeros((0, self.num_classes), np.float32)
-        self._head.infer([features, np.ascontiguousarray(rois, np.float32)], share_inputs=True)
+        rows = np.array(rois, np.float32)
+        # Of an empty box, OpenVINO's mean of no samples is no number; torch's is 0.
+        rows[:, 3:] = np.maximum(rows[:, 3:], rows[:, 1:3] + LEAST_SIDE_PX)
+        self._head.infer([features, rows], share_inputs=True)
         return self._head.get_output_tensor(0).data.copy()
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.person import PersonDetector
+from detector.tracking import import_package
 from detector.types import Boxes, Clip
 from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel
@@ -401,6 +402,7 @@ def open_session(
         record, create_detector=create, build_engine=build, untrained=path is None,
         people=detector if isinstance(detector, Session) else None,
     )
+    threading.Thread(target=import_package, name="import", daemon=True).start()
     try:
         people = session.load_detector()
     except BaseException:
