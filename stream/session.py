@@ -184,6 +184,12 @@ class Session:
                 self._sizes.append(wanted)
             return wanted
 
+    def has_room_for(self, source_hw: tuple[int, int]) -> bool:
+        """Whether `frame_size` is that of the source alone, and not that of an earlier one as well."""
+        wanted = fit_short_side(source_hw, self.model.view.short_side_px)
+        with self._lock:
+            return isinstance(self.model.view, TubeView) or wanted in self._sizes or len(self._sizes) < MAX_ENGINES
+
     def load_detector(self) -> PersonDetector:
         """Load the person detector in its thread, and wait for it."""
         return self._load_detector().result()
