@@ -21,10 +21,29 @@ def opened(**options):
     return fake_session(engine=FakeEngine(before=lambda call: time.sleep(SLOW_S)))[0]
 
 
+def use_fakes():
+    """From now on, workers of this process look with stand-ins."""
+    worker.open_session = opened
+
+
 def fake_work(pipe, order):
     """A worker's body."""
-    worker.open_session = opened
+    use_fakes()
     worker.work(pipe, order)
+
+
+def use_fakes_and_die_once():
+    """As `use_fakes`, but the first process that asks dies at its first video."""
+    use_fakes()
+    mark, take = os.environ["ARCHIVE_FAKE_MARK"], worker.Worker.take
+
+    def die_once(self, video, key):
+        if not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), 9)
+        take(self, video, key)
+
+    worker.Worker.take = die_once
 
 
 def moody_work(pipe, order):

@@ -27,5 +27,6 @@ Columns of the Parquet files, schema 1 (the file's metadata hold `schema`, `mode
     scores      list<float>    of all actions, 0 to 1, four digits, in the order of `labels`
 
 Key frames without people have no row in Parquet; the JSON lines have them. One process a worker, with a session of
-its own; the process that was started hands out videos and keeps the books.
+its own; the process that was started hands out videos and keeps the books. With `--ray ADDRESS` the workers are actors
+of a Ray cluster instead, which see videos and DIR under the same paths; what they write is the same to the byte.
 """

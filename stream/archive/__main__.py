@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def parser(prog: str = "python -m stream.archive") -> CommandLine:
     what.add_argument("place", metavar="FOLDER|LIST", help="a folder, or a text file with a path a line")
     what.add_argument("--output", metavar="DIR", required=True, help="where results and the state of the work are kept")
     what.add_argument("--workers", type=int, metavar="N", help="processes at once (by cores and memory)")
+    what.add_argument("--ray", metavar="ADDRESS", help="use a Ray cluster: HOST:6379, auto or local")
     what.add_argument("--retry", action="store_true", help="try bad videos again")
     add_session_options(cli.add_argument_group("who looks"))
     out = cli.add_argument_group("what is kept")
@@ -104,11 +106,12 @@ def _run(
     left = [(video, key) for key, video in keys.items() if key not in records]
     shutil.rmtree(books.output / SCRATCH, ignore_errors=True)  # of a run that was killed
     workers = min(args.workers or usual_workers(), max(len(left), 1))
-    say(f"{len(videos)} videos, {len(records)} of them done before; {_number(workers, 'worker')}")
+    who = f"on {args.ray}" if args.ray else _number(workers, "worker")
+    say(f"{len(videos)} videos, {len(records)} of them done before; {who}")
     progress = Progress(left, say)
     try:
         with contextlib.closing(progress):
-            for news in run_crew(left, Order(settings, str(books.output), threads_each(workers)), workers):
+            for news in _crew(args, left, settings, books, workers):
                 _take(news, books, records, progress)
     except KeyboardInterrupt:
         done = sum(key in records for key in keys)
@@ -122,6 +125,20 @@ def _run(
     say(f"{readable_name(books.output)}: {_number(len(good), 'video')} labelled, {len(bad)} bad"
         + (" (bad.csv)" if bad else "") + f"; {progress.speed()}")
     return 0
+
+
+def _crew(
+    args: argparse.Namespace, left: list[tuple[Video, str]], settings: Settings, books: Books, workers: int
+) -> Iterator[News]:
+    """Who works the videos through: processes of this machine, or actors of a cluster."""
+    if not args.ray:
+        return run_crew(left, Order(settings, str(books.output), threads_each(workers)), workers)
+    from stream.archive.ray_crew import run_on_ray
+
+    jobs = [(replace(video, path=os.path.abspath(video.path)), key) for video, key in left]
+    rules = os.path.abspath(settings.rules) if settings.rules else ""
+    order = Order(replace(settings, rules=rules), os.path.abspath(books.output), 1)
+    return run_on_ray(jobs, order, args.ray, args.workers)
 
 
 def _take(news: News, books: Books, records: dict[str, dict[str, Any]], progress: Progress) -> None:

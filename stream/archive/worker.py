@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, Protocol
 
 from detector.errors import UserError
 from stream.archive.books import Books
@@ -44,7 +45,7 @@ def work(pipe: Connection, order: Order) -> None:
     """The body of a worker's process: until the pipe closes, or nothing more can be done."""
     # A Ctrl-C reaches all; the process that hands out work decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _prepare(order.threads)
+    prepare_process(order.threads)
     worker = Worker(pipe, order)
     try:
         with contextlib.suppress(EOFError, OSError):
@@ -54,10 +55,18 @@ def work(pipe: Connection, order: Order) -> None:
         worker.close()
 
 
+class Listener(Protocol):
+    """Whoever is told what a worker says."""
+
+    def send(self, words: tuple[str, Any]) -> None:
+        """Take it."""
+        ...
+
+
 class Worker:
     """A session, and the videos that come one after another."""
 
-    def __init__(self, pipe: Connection, order: Order) -> None:
+    def __init__(self, pipe: Listener, order: Order) -> None:
         self._pipe, self._order = pipe, order
         self._books = Books(order.output)
         self._session: Session | None = None
@@ -122,7 +131,8 @@ class Worker:
             self._pipe.send(("at", share))
 
 
-def _prepare(threads: int) -> None:
+def prepare_process(threads: int) -> None:
+    """Make a process one of several that share a machine."""
     import cv2
 
     from detector.device import openvino_core
