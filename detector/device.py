@@ -8,6 +8,9 @@ process with a segmentation fault.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -34,19 +37,35 @@ def openvino_core() -> Any:
         return _cores[0]
 
 
+def has_gpu() -> bool:
+    """Whether torch sees a GPU. Where there is no driver of one, torch is not asked: importing it takes seconds."""
+    if "torch" not in sys.modules and not _has_driver():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _has_driver() -> bool:
+    """Whether the library is here that torch reaches a GPU by: NVIDIA's, or AMD's device where there is none."""
+    if os.path.exists("/dev/kfd"):
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def pick_device(device: str = "auto") -> str:
     """`auto` is `cuda` where torch sees a GPU, else `cpu`; anything else is returned as it is.
 
     Raises:
         UserError: cuda was asked for and there is none.
     """
-    if device == "cpu":
-        return device
-    import torch
-
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+        return "cuda" if has_gpu() else "cpu"
+    if device.startswith("cuda") and not has_gpu():
         raise UserError(f"device {device}: torch sees no CUDA GPU here; use --device cpu")
     return device
 

@@ -19,6 +19,11 @@ from detector.types import Boxes
 LOST_AT_MOST_S = 10.0
 
 
+def import_package() -> None:
+    """Import what a `Tracker` is made of, most of a second's work, ahead of the first one."""
+    import trackers  # noqa: F401
+
+
 class _Path:
     """What was seen of one person: times, boxes, scores, oldest first."""
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from detector.errors import UserError
-from detector.slowfast.network import ActionNetwork
 from detector.types import Clip
+from detector.views import FrameView
 from detector.weights.records import ActionModel
 from engine_build import targets
 from engine_build.cache import EngineCache, StoredEngine
 from engine_build.clips import drawn_clips, engine_input, fit_clip
 from engine_build.engine import Engine
 from engine_build.libraries import INSTALL, has
-from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_arrays, sha256_of_weights
+from engine_build.manifest import GRAPH_VERSION, EngineKey, sha256_of_arrays
 from engine_build.memory import give_back_freed_memory
-from engine_build.verify import Report, is_trained, refuse, verify
+from engine_build.stored_network import StoredNetwork, facts_of, loaded
+from engine_build.verify import Report, refuse, verify
+
+if TYPE_CHECKING:
+    from detector.slowfast.network import ActionNetwork
 
 Target = Literal["auto", "openvino", "torch", "torch_cuda", "tensorrt", "tensorrt_rtx"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
@@ -32,7 +36,7 @@ class Job:
     """All that one build needs to know."""
 
     model: ActionModel
-    network: ActionNetwork
+    network: ActionNetwork | StoredNetwork
     clip_shape: tuple[int, ...]
     target: str
     precision: str
@@ -55,7 +59,7 @@ class Job:
             calibration = sha256_of_arrays([clip.images for clip in self.clips])
         return EngineKey(
             model=self.model.name, target=self.target, precision=self.precision, shape=self.clip_shape,
-            weights_sha256=sha256_of_weights(self.network.state_dict()),
+            weights_sha256=facts_of(self.network).weights_sha256,
             graph=f"{self.network.config} v{GRAPH_VERSION}",
             library=targets.library_version(self.target), device=targets.device_name(self.target),
             calibration_sha256=calibration,
@@ -64,7 +68,7 @@ class Job:
 
 def build_engine(
     model: ActionModel,
-    network: ActionNetwork,
+    network: ActionNetwork | StoredNetwork,
     *,
     size_hw: tuple[int, int],
     target: Target = "auto",
@@ -77,7 +81,7 @@ def build_engine(
 
     Args:
         model: its record; name, view and sampling matter here.
-        network: with its weights, fp32, on the CPU. Left as it is.
+        network: with its weights, fp32, on the CPU, left as it is; or where they are, to be read if need be.
         size_hw: height and width in pixels of the frames that the engine will see: the ring's frames for
             whole-frame models, the tube for tube models.
         target: "auto" takes the fastest that is installed and that this machine can run.
@@ -105,7 +109,7 @@ def build_engine(
 
 
 def jobs_to_try(
-    model: ActionModel, network: ActionNetwork, size_hw: tuple[int, int], target: str, precision: str,
+    model: ActionModel, network: ActionNetwork | StoredNetwork, size_hw: tuple[int, int], target: str, precision: str,
     report: Callable[[str], object] = lambda line: None, clips: Sequence[Clip] | None = None,
 ) -> list[Job]:
     """The engines that these arguments ask for, as for `build_engine`: the last one is built, those before it are
@@ -123,7 +127,7 @@ def jobs_to_try(
 
 
 def is_built(
-    model: ActionModel, network: ActionNetwork, *, size_hw: tuple[int, int], target: Target = "auto",
+    model: ActionModel, network: ActionNetwork | StoredNetwork, *, size_hw: tuple[int, int], target: Target = "auto",
     precision: Precision = "auto", cache_dir: Path | str | None = None,
 ) -> bool:
     """Whether building first, for `build_engine` with these arguments to find, is of no use: the engine is there, torch
@@ -141,7 +145,7 @@ def _int8_if_good(job: Job, cache: EngineCache) -> Engine | None:
     """An int8 engine for `auto`: only for trained weights, only if verified on real clips and within tolerance."""
     if not job.clips and _cached_int8(job, cache) is None:
         return None
-    if not is_trained(job.network):
+    if not facts_of(job.network).trained:
         return None
     if not has("nncf") and _quiet(cache).find(job.key()) is None:
         job.report(f"int8 is left out: nncf is not installed (run: {INSTALL['nncf']})")
@@ -155,7 +159,7 @@ def _int8_if_good(job: Job, cache: EngineCache) -> Engine | None:
 
 def _cached_int8(job: Job, cache: EngineCache) -> StoredEngine | None:
     """An int8 engine that `auto` may take as it lies in the cache: of trained weights, and verified to be good."""
-    stored = _quiet(cache).find(job.key()) if is_trained(job.network) else None
+    stored = _quiet(cache).find(job.key()) if facts_of(job.network).trained else None
     return stored if stored is not None and stored.manifest.verify.get("ok") else None
 
 
@@ -164,7 +168,7 @@ def _load(job: Job, cache: EngineCache) -> Engine:
     if job.target in ("torch", "torch_cuda"):
         return _torch_engine(job)
     stored = cache.load_or_build(job.key(), lambda folder: _build_files(job, folder))
-    engine = _open(job, stored)
+    engine = _open(job, stored, cache)
     if stored.fresh:
         built_s = stored.manifest.build_s
         job.report(f"built {engine.description} in {built_s:.1f} s ({stored.size_mb:.0f} MB) in {stored.folder}")
@@ -188,7 +192,7 @@ def _report_of(stored: StoredEngine) -> Report | None:
 
 
 def _verified(job: Job, cache: EngineCache, stored: StoredEngine, engine: Engine) -> Engine:
-    result = verify(engine, job.network, job.inputs(), job.precision, REAL if job.clips else DRAWN)
+    result = verify(engine, loaded(job.network), job.inputs(), job.precision, REAL if job.clips else DRAWN)
     cache.record_verify(stored, result.to_dict())
     give_back_freed_memory()
     if not result.ok:
@@ -201,16 +205,19 @@ def _verified(job: Job, cache: EngineCache, stored: StoredEngine, engine: Engine
 def _build_files(job: Job, folder: Path) -> dict[str, Any]:
     job.report(f"building {job.target} {job.precision} of {job.model.name} for {job.clip_shape}; this is done once")
     if job.target == "openvino":
-        from engine_build import run_openvino
+        from engine_build.convert_openvino import convert_head, convert_trunk
+        from engine_build.run_openvino import FILE, HEAD_FILE, save_model
 
-        converted = run_openvino.convert_trunk(
-            job.network, job.clip_shape, paired_stem=job.precision != "fp32", split_wide=job.precision == "bf16"
+        network = loaded(job.network)
+        converted = convert_trunk(
+            network, job.clip_shape, paired_stem=job.precision != "fp32", split_wide=job.precision == "bf16"
         )
         if job.precision == "int8":
             from engine_build.quantize import quantize_openvino
 
             converted = quantize_openvino(converted, [frames for frames, _ in job.inputs()])
-        run_openvino.save_model(converted, folder / run_openvino.FILE)
+        save_model(converted, folder / FILE)
+        save_model(convert_head(network), folder / HEAD_FILE)
         return {}
     return _build_tensorrt(job, folder)
 
@@ -224,7 +231,7 @@ def _build_tensorrt(job: Job, folder: Path) -> dict[str, Any]:
     times_ms: dict[str, float] = {}
     for form in ("3d", "2d"):
         onnx_path, engine_path = folder / f"{form}-{TRUNK}", folder / f"{form}-{ENGINE}"
-        export_trunk(job.network, job.clip_shape, onnx_path, precision=job.precision, two_d=form == "2d",
+        export_trunk(loaded(job.network), job.clip_shape, onnx_path, precision=job.precision, two_d=form == "2d",
                      calibration=calibration)
         build_engine_file(job.target, onnx_path, engine_path, Profile(job.clip_shape),
                           timing_cache=folder.parent / f"{job.target}-{TIMING_CACHE}", report=job.report)
@@ -246,7 +253,7 @@ def _time_tensorrt(job: Job, path: Path) -> float:
 
     from engine_build.run_tensorrt import TensorRtEngine
 
-    engine = TensorRtEngine(path, job.network, job.target, job.precision, job.clip_shape)
+    engine = TensorRtEngine(path, loaded(job.network), job.target, job.precision, job.clip_shape)
     frames = np.zeros((1, *job.clip_shape), np.uint8)
     times_s = []
     for _ in range(20):
@@ -258,24 +265,40 @@ def _time_tensorrt(job: Job, path: Path) -> float:
     return statistics.median(times_s[5:]) * 1e3
 
 
-def _open(job: Job, stored: StoredEngine) -> Engine:
+def _open(job: Job, stored: StoredEngine, cache: EngineCache) -> Engine:
     if job.target == "openvino":
         from engine_build.run_openvino import FILE, OpenVinoEngine
 
-        return OpenVinoEngine(stored.folder / FILE, job.network, job.precision, job.clip_shape)
+        return OpenVinoEngine(
+            stored.folder / FILE, _head(job, stored, cache), job.precision, job.clip_shape,
+            ready_for=int(isinstance(job.model.view, FrameView)),
+        )
     from engine_build.build_tensorrt import ENGINE
     from engine_build.run_tensorrt import RUNTIME_CACHE, TensorRtEngine
 
     # Beside the engine's folder, whose files are all under the manifest's checksums.
     runtime_cache = stored.folder.with_name(f"{stored.folder.name}-{RUNTIME_CACHE}")
-    return TensorRtEngine(stored.folder / ENGINE, job.network, job.target, job.precision, job.clip_shape,
+    return TensorRtEngine(stored.folder / ENGINE, loaded(job.network), job.target, job.precision, job.clip_shape,
                           runtime_cache=runtime_cache)
+
+
+def _head(job: Job, stored: StoredEngine, cache: EngineCache) -> Any:
+    """The head's file; an engine of an earlier version has none yet and gets it, or the head itself where it cannot."""
+    from engine_build.run_openvino import HEAD_FILE, save_model
+
+    if HEAD_FILE not in stored.manifest.files:
+        from engine_build.convert_openvino import convert_head
+
+        head = convert_head(loaded(job.network))
+        if not cache.add(stored, lambda folder: save_model(head, folder / HEAD_FILE)):
+            return head
+    return stored.folder / HEAD_FILE
 
 
 def _torch_engine(job: Job) -> Engine:
     from engine_build.run_torch import TorchEngine
 
-    return TorchEngine(job.network, job.precision, "cuda" if job.target == "torch_cuda" else "cpu")
+    return TorchEngine(loaded(job.network), job.precision, "cuda" if job.target == "torch_cuda" else "cpu")
 
 
 def _quiet(cache: EngineCache) -> EngineCache:

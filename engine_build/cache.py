@@ -122,6 +122,27 @@ class EngineCache:
             write_whole(stored.folder / MANIFEST, manifest.to_json())
         return replace(stored, manifest=manifest)
 
+    def add(self, stored: StoredEngine, write: Callable[[Path], object]) -> bool:
+        """Add files to an engine; False, and nothing done, where the folder may not be written.
+
+        Args:
+            stored: the engine.
+            write: writes the files into the folder given; they have names of their own.
+        """
+        if self.refusal():
+            return False
+        with _explained(self.folder), self._lock(stored.manifest.key):
+            with tempfile.TemporaryDirectory(prefix=f".{stored.folder.name}.", dir=stored.folder.parent) as made:
+                write(Path(made))
+                added = sorted(Path(made).iterdir())
+                manifest = read_manifest(stored.folder / MANIFEST)  # its verification may be newer than the caller's
+                files = {**manifest.files, **{path.name: _facts(path) for path in added}}
+                for path in added:
+                    os.replace(path, stored.folder / path.name)
+            write_whole(stored.folder / MANIFEST, replace(manifest, files=files).to_json())
+        stored.manifest.files.update(files)
+        return True
+
     def remove(self, key: EngineKey) -> None:
         """Delete an engine, if it is there."""
         with _explained(self.folder):

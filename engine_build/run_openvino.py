@@ -1,8 +1,8 @@
-"""OpenVINO on the CPU: fp32, bf16 and int8 trunks, RoIAlign and the last layer in torch.
+"""OpenVINO on the CPU: fp32, bf16 and int8 trunks, and the head (RoIAlign and the last layer) in fp32. No torch.
 
-The graph takes uint8 frames; layout, normalisation and the slow pathway's choice of frames are inside. It is stored
-with sizes fixed and the batch open, and compiled for each batch when that is first asked for: tube models see one
-tube a person, so a handful of batches come again and again, and fixed shapes run faster.
+The trunk's graph (see `convert_openvino`) is stored with sizes fixed and the batch open, and compiled for each batch
+when that is first asked for: tube models see one tube a person, so a handful of batches come again and again, and
+fixed shapes run faster.
 """
 
 from __future__ import annotations
@@ -12,55 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from detector.errors import UserError
-from detector.slowfast.network import ActionNetwork
-from engine_build.graphs import HeadGraph, TrunkGraph, trace
 from engine_build.libraries import cpu_core, require
-from engine_build.rewrite import pair_fast_stem, split_wide_temporal
 from engine_build.targets import cpu_has_bf16
 
-FILE = "trunk.xml"
+FILE, HEAD_FILE = "trunk.xml", "head.xml"
 # Compiled batches that stay in memory; each holds its own copy of the packed weights.
 MAX_BATCHES = 8
-
-
-def convert_trunk(
-    network: ActionNetwork, clip_shape: tuple[int, ...], paired_stem: bool = False, split_wide: bool = False
-) -> Any:
-    """Turn a network's trunk into an OpenVINO model with an open batch.
-
-    Args:
-        network: fp32, on the CPU.
-        clip_shape: (T, h, w, 3).
-        paired_stem: with `rewrite.PairedStem`, for bf16 and int8: measured 1.5 % (int8) to 5 % (bf16) faster.
-        split_wide: with `rewrite.SplitConv`, for bf16: 1.8 times as fast where the CPU has AMX, else no difference.
-
-    Returns:
-        `openvino.Model`: frames (?, T, h, w, 3) uint8 → features (?, C, h / 16, w / 16).
-
-    Raises:
-        UserError: OpenVINO is missing, or does not know an operation of the graph.
-    """
-    openvino = require("openvino")
-    t, h, w, _ = clip_shape
-    example = torch.zeros((1, t, min(h, 64), min(w, 64), 3), dtype=torch.uint8)
-    try:
-        graph = TrunkGraph(network)
-        if paired_stem and t % 2 == 0:
-            pair_fast_stem(graph.network)
-        if split_wide:
-            split_wide_temporal(graph.network)
-        recorded = trace(graph, (example,))
-        model = openvino.convert_model(recorded, example_input=example)
-        model.reshape([-1, t, h, w, 3])
-    except Exception as error:  # OpenVINO raises bare RuntimeErrors of many kinds
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"openvino cannot convert this network ({first[:200]}); run with --engine torch") from error
-    model.inputs[0].tensor.set_names({"frames"})
-    model.outputs[0].tensor.set_names({"features"})
-    return model
+LEAST_SIDE_PX = 1e-2
 
 
 def save_model(model: Any, path: Path) -> None:
@@ -69,32 +29,35 @@ def save_model(model: Any, path: Path) -> None:
 
 
 class OpenVinoEngine:
-    """A trunk file run by OpenVINO, and the network's head."""
+    """A trunk and a head run by OpenVINO."""
 
-    def __init__(self, path: Path, network: ActionNetwork, precision: str, clip_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, path: Path, head: Path | Any, precision: str, clip_shape: tuple[int, ...], ready_for: int = 1
+    ) -> None:
         """
         Args:
             path: the trunk's `.xml`.
-            network: its head is copied.
-            precision: `fp32`, `bf16` or `int8`.
+            head: the head's `.xml`, or what `convert_head` gave.
+            precision: of the trunk: `fp32`, `bf16` or `int8`.
             clip_shape: (T, h, w, 3) that the trunk was built for.
+            ready_for: the batch that it is compiled for at once; 0 where which one comes first is not known, as with
+                tubes, and each that is compiled for nothing takes memory.
 
         Raises:
             UserError: OpenVINO is missing or refuses the file.
         """
-        self.num_classes = network.config.num_classes
         self.description = f"openvino {precision}"
         self.clip_shape = tuple(clip_shape)
         self._precision = precision
-        self._head: Any = HeadGraph(network)
+        head_model = _read(head) if isinstance(head, Path) else head
+        self.num_classes = int(head_model.output(0).partial_shape[1].get_length())
+        self._head: Any = compile_cpu(head_model, "fp32").create_infer_request()
         self._requests: OrderedDict[int, Any] = OrderedDict()
-        try:
-            self._model: Any = cpu_core().read_model(str(path))
-        except RuntimeError as error:
-            raise UserError(f"openvino cannot read {path} ({_last_line(error)}); delete it and build again") from error
-        self._request(1)
+        self._model: Any = _read(path)
+        if ready_for:
+            self._request(ready_for)
 
-    def run_trunk(self, frames: np.ndarray) -> torch.Tensor:
+    def run_trunk(self, frames: np.ndarray) -> np.ndarray:
         """frames (B, T, h, w, 3) uint8 RGB → features (B, C, h / 16, w / 16); the buffer is reused by the next call.
 
         Raises:
@@ -104,17 +67,20 @@ class OpenVinoEngine:
             expected = ", ".join(str(n) for n in self.clip_shape)
             raise ValueError(f"frames: got {frames.shape} {frames.dtype}, expected (B, {expected}) uint8")
         if not len(frames):
-            return torch.zeros((0, 1, 1, 1))
+            return np.zeros((0, 1, 1, 1), np.float32)
         request = self._request(len(frames))
         request.infer([np.ascontiguousarray(frames)], share_inputs=True)
-        return torch.from_numpy(request.get_output_tensor(0).data)
+        return request.get_output_tensor(0).data
 
-    def run_head(self, features: torch.Tensor, rois: np.ndarray) -> np.ndarray:
+    def run_head(self, features: np.ndarray, rois: np.ndarray) -> np.ndarray:
         """Features of `run_trunk` and rois (K, 5) float32 → scores (K, A) float32."""
         if not len(rois):
             return np.zeros((0, self.num_classes), np.float32)
-        with torch.inference_mode():
-            return self._head(features, torch.from_numpy(np.ascontiguousarray(rois, np.float32))).numpy()
+        rows = np.array(rois, np.float32)
+        # Of an empty box, OpenVINO's mean of no samples is no number; torch's is 0.
+        rows[:, 3:] = np.maximum(rows[:, 3:], rows[:, 1:3] + LEAST_SIDE_PX)
+        self._head.infer([features, rows], share_inputs=True)
+        return self._head.get_output_tensor(0).data.copy()
 
     def close(self) -> None:
         """Free the compiled graphs."""
@@ -132,6 +98,13 @@ class OpenVinoEngine:
         if len(self._requests) > MAX_BATCHES:
             self._requests.popitem(last=False)
         return self._requests[batch]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return cpu_core().read_model(str(path))
+    except RuntimeError as error:
+        raise UserError(f"openvino cannot read {path} ({_last_line(error)}); delete it and build again") from error
 
 
 def compile_cpu(model: Any, precision: str) -> Any:

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import platform
 from functools import lru_cache
 from importlib import metadata
 
+import cv2
+
+from detector.device import has_gpu
 from detector.errors import UserError
 from engine_build.libraries import cpu_core, has, require
 from engine_build.peak import measure_products
@@ -22,6 +26,8 @@ NEEDS_GPU = ("torch_cuda", "tensorrt", "tensorrt_rtx")
 
 # bf16 has to multiply faster than fp32 by this factor to be worth its rounding.
 BF16_WORTH = 1.15
+# opencv2/core/cvdef.h; cv2 gives them no names.
+_CV_CPU_AVX2_FMA3_AVX512_SKX = (11, 12, 256)
 PROBE_SIDE, PROBE_TURNS = 512, 6
 
 
@@ -41,9 +47,7 @@ def choose_target(wanted: str) -> str:
         UserError: no such target, its library is missing, or there is no GPU for it.
     """
     if wanted == "auto":
-        import torch
-
-        if torch.cuda.is_available():
+        if has_gpu():
             for target in ("tensorrt", "tensorrt_rtx"):
                 if has(target) and has("pycuda"):
                     return target
@@ -118,10 +122,21 @@ def device_name(target: str) -> str:
     A GPU is named with its compute capability and memory. A CPU is named by the instructions that decide which
     engine is good: OpenVINO compiles its graph again at each start, so the model of the CPU does not matter.
     """
-    import torch
-
     if target in NEEDS_GPU:
+        import torch
+
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         memory_gb = round(properties.total_memory / 2**30)
         return f"{properties.name}, compute {properties.major}.{properties.minor}, {memory_gb} GiB"
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return f"cpu {_cpu_instructions()}"
+
+
+@lru_cache(maxsize=1)
+def _cpu_instructions() -> str:
+    """The widest instructions for numbers, in torch's words; elsewhere than on x86 the machine's kind."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
+        return platform.machine() or "unknown"
+    avx2, fma3, avx512 = (cv2.checkHardwareSupport(feature) for feature in _CV_CPU_AVX2_FMA3_AVX512_SKX)
+    if not fma3:
+        return "DEFAULT"
+    return "AVX512" if avx512 else "AVX2" if avx2 else "DEFAULT"

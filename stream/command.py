@@ -52,7 +52,7 @@ COMMANDS = (
     Command("demo", "demo.__main__:main", "the same in a browser"),
     Command("serve", "stream.serve:main", "many cameras, day and night"),
     Command("events", "stream.events.__main__:main", "rules, and what they found"),
-    Command("archive", "stream.archive:main", "what was recorded"),
+    Command("archive", "stream.archive.__main__:main", "label a folder of videos, resumed after any failure"),
     Command("train", "detector.training.__main__:main", "train as the paper does, or on actions of your own"),
     Command("fill-boxes", "detector.training.fill_boxes:main", "find the people in clips that you labelled"),
     Command("evaluate", "detector.evaluation.__main__:main", "measure models and predictions"),

@@ -26,12 +26,14 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.person import PersonDetector
+from detector.tracking import import_package
 from detector.types import Boxes, Clip
 from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel
 from engine_build.engine import Engine, prepare
 from stream.geometry import fit_short_side
 from stream.handoff import Closed, Handoff
+from stream.people import accelerated
 from stream.session_options import check_name
 from stream.step_batches import Scored, StepBatches
 
@@ -181,6 +183,12 @@ class Session:
                     return min(self._sizes, key=lambda hw: abs(np.log(hw[1] / hw[0] / aspect)))
                 self._sizes.append(wanted)
             return wanted
+
+    def has_room_for(self, source_hw: tuple[int, int]) -> bool:
+        """Whether `frame_size` is that of the source alone, and not that of an earlier one as well."""
+        wanted = fit_short_side(source_hw, self.model.view.short_side_px)
+        with self._lock:
+            return isinstance(self.model.view, TubeView) or wanted in self._sizes or len(self._sizes) < MAX_ENGINES
 
     def load_detector(self) -> PersonDetector:
         """Load the person detector in its thread, and wait for it."""
@@ -370,17 +378,18 @@ def open_session(
         UserError: no such model or weights; the line says how to get some.
     """
     from detector.person.select import create_person_detector
-    from detector.weights.choose import load_action_model, resolve_action_model
+    from detector.weights.choose import resolve_action_model
     from engine_build.build import Precision, Target
-    from engine_build.person import accelerate
+    from engine_build.stored_network import StoredNetwork
 
     check_name("--engine", engine, get_args(Target))
     check_name("--precision", precision, get_args(Precision))
     record, path = resolve_action_model(model, allow_untrained=untrained)
     record = record.as_causal() if causal else record
-    network = load_action_model(record, path)
     chosen: dict[str, Any] = {"target": engine, "precision": precision}
-    apart = sum(p.numel() for p in network.parameters()) >= BUILT_APART_PARAMETERS
+    stored = StoredNetwork(record, path)
+    apart = stored.facts().parameters >= BUILT_APART_PARAMETERS  # a file that will not do is found out now
+    network = stored.load() if record.network.causal else stored
 
     make, is_made = builders(record)
 
@@ -393,12 +402,13 @@ def open_session(
         if callable(detector):
             return detector()
         assert isinstance(detector, str)
-        return accelerate(create_person_detector(detector, threshold=person_threshold, device=device), report)
+        return accelerated(create_person_detector(detector, threshold=person_threshold, device=device), report)
 
     session = Session(
         record, create_detector=create, build_engine=build, untrained=path is None,
         people=detector if isinstance(detector, Session) else None,
     )
+    threading.Thread(target=import_package, name="import", daemon=True).start()
     try:
         people = session.load_detector()
     except BaseException:

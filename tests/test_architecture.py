@@ -35,6 +35,8 @@ HEAVY = {
     "paho",
     "apprise",
     "psycopg",
+    "pyarrow",
+    "ray",
 }
 # Imported at the top of a file, these would slow down or break every user who does not need them.
 ONLY_INSIDE_FUNCTIONS = HEAVY

@@ -90,9 +90,9 @@ def test_engine_gives_the_scores_of_the_network(model, network, built, target, p
 def test_batches_of_any_size_equal_clips_run_alone(model, network, built):
     engine = build(model, network, built)
     frames = np.random.default_rng(0).integers(0, 256, (9, 8, *SIZE_HW, 3), dtype=np.uint8)
-    alone = np.concatenate([engine.run_trunk(frames[i : i + 1]).numpy().copy() for i in range(9)])
+    alone = np.concatenate([engine.run_trunk(frames[i : i + 1]).copy() for i in range(9)])
     for batch in (1, 3, 9, 2):
-        assert np.abs(engine.run_trunk(frames[:batch]).numpy() - alone[:batch]).max() < 1e-3 * np.abs(alone).max()
+        assert np.abs(engine.run_trunk(frames[:batch]) - alone[:batch]).max() < 1e-3 * np.abs(alone).max()
 
 
 def test_second_start_takes_the_engine_from_the_cache(model, network, built):
@@ -183,6 +183,75 @@ def test_it_can_be_asked_whether_an_engine_is_there(model, network, built, tmp_p
     assert is_built(model, network, **wanted)
     assert not is_built(model, network, **wanted | {"size_hw": (96, 96)})
     assert is_built(model, network, **wanted | {"target": "torch"})
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_the_head_beside_the_trunk_is_torchs(model, network, tmp_path, aligned):
+    """Boxes over the edge and smaller than a cell; several clips; both rules for half pixels; empty boxes' numbers."""
+    other = copy.deepcopy(network)
+    other.head.aligned = aligned
+    engine = build(model, other, tmp_path)
+    rng = np.random.default_rng(4)
+    for batch, h, w in ((1, 4, 5), (3, 9, 6), (2, 14, 25)):
+        features = rng.random((batch, other.head.projection.in_features, h, w), np.float32)
+        corners = rng.uniform(-20, 16 * min(h, w), (11, 2))
+        sides = rng.uniform(0.1, 1, (11, 2)) ** 3 * 300
+        rois = np.concatenate([rng.integers(0, batch, (11, 1)), corners, corners + sides], 1).astype(np.float32)
+        with torch.inference_mode():
+            expected = other.forward_head(torch.from_numpy(features), torch.from_numpy(rois)).numpy()
+        assert expected.std() > 0.05
+        assert np.abs(engine.run_head(features, rois) - expected).max() < 1e-4
+    assert np.isfinite(engine.run_head(features, np.array([[0, 9, 9, 9, 9], [0, 9, 9, 5, 5]], np.float32))).all()
+    engine.close()
+
+
+def without_head(folder):
+    """Make an engine what it was before heads were stored: no such files, and none in its manifest."""
+    path = next(folder.glob("*/manifest.json"))
+    data = json.loads(path.read_text())
+    for name in [name for name in data["files"] if name.startswith("head")]:
+        del data["files"][name]
+        (path.parent / name).unlink()
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_an_engine_of_before_gets_its_head_once_and_keeps_its_verification(model, network, tmp_path, monkeypatch):
+    build(model, network, tmp_path).close()
+    path = without_head(tmp_path)
+    verified = json.loads(path.read_text())["verify"]
+    lines = []
+    engine = build(model, network, tmp_path, lines.append)
+    frames, rois = engine_input(model, drawn_clips(model, SIZE_HW, 1)[0], SIZE_HW)
+    expected = expected_scores(network, frames, rois)[1]
+    assert np.abs(engine.run_head(engine.run_trunk(frames), rois) - expected).max() < 1e-3
+    engine.close()
+    assert lines == []
+    data = json.loads(path.read_text())
+    assert "head.xml" in data["files"]
+    assert data["verify"] == verified
+    assert not [p for p in tmp_path.iterdir() if p.is_dir() and p.name.startswith(".")]
+    monkeypatch.setattr("engine_build.convert_openvino.convert_head", lambda network: pytest.fail("converted again"))
+    build(model, network, tmp_path, lines.append).close()
+    assert lines == []
+
+
+def test_an_engine_of_before_works_where_nothing_can_be_written(model, network, tmp_path, monkeypatch):
+    build(model, network, tmp_path).close()
+    path = without_head(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    engine = build(model, network, tmp_path)
+    frames, rois = engine_input(model, drawn_clips(model, SIZE_HW, 1)[0], SIZE_HW)
+    assert engine.run_head(engine.run_trunk(frames), rois).shape == (4, 80)
+    assert "head.xml" not in json.loads(path.read_text())["files"]
+
+
+def test_a_head_that_computes_something_else_is_refused(network, monkeypatch):
+    from engine_build import convert_openvino
+
+    monkeypatch.setattr(convert_openvino, "HEAD_ERROR", -1.0)
+    with pytest.raises(UserError, match="head differs by"):
+        convert_openvino.convert_head(network)
 
 
 def edited_manifest(folder, **changes):

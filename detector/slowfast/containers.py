@@ -14,15 +14,15 @@ import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from detector.errors import UserError
 from detector.slowfast.pickle_notes import ArrayNote, DamagedPickle, RawBytes, RefusedGlobal, TensorNote, text_of
 from detector.slowfast.pickles import read_pickle
 from detector.slowfast.storages import LEGACY_TORCH, Stored, make_arrays, open_legacy, open_zip
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _AGAIN = "download it again"
 # Our own model file: a record as JSON text beside the tensors (see `detector.weights.model_file`).
@@ -160,6 +160,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except ImportError:
         raise UserError(f"weights {path}: a safetensors file; run: pip install safetensors") from None
     tensors = {}
+    import torch
+
     try:
         with safe_open(path, "pt", device="cpu") as opened:
             for name in opened.keys():  # noqa: SIM118 - not a mapping

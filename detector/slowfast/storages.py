@@ -16,11 +16,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from detector.errors import UserError
 from detector.slowfast.pickle_notes import (
@@ -33,6 +31,9 @@ from detector.slowfast.pickle_notes import (
     text_of,
 )
 from detector.slowfast.pickles import read_pickle
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that older torch.save pickles first
 # Half precision doubles, and small files may hold a tensor twice.
@@ -253,6 +254,8 @@ def _bytes_needed(name: str, note: TensorNote) -> int:
 
 
 def _tensor(note: TensorNote, buffer: bytearray) -> Tensor:
+    import torch
+
     try:
         if not _count(note.shape):
             return torch.zeros(note.shape)
@@ -266,6 +269,8 @@ def _tensor(note: TensorNote, buffer: bytearray) -> Tensor:
 
 
 def _array(name: str, note: ArrayNote) -> Tensor:
+    import torch
+
     if not re.fullmatch(r"[<>|][fiub][1248]", note.kind):
         return torch.empty(0)  # not numbers: no name of a network will fit it
     dtype = np.dtype(note.kind)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from detector.errors import UserError
 from detector.files import whole_file
@@ -24,6 +22,9 @@ from detector.slowfast.containers import OWN_FORMAT, own_record
 from detector.slowfast.pickle_notes import DamagedPickle, text_of
 from detector.views import FrameView, TubeView
 from detector.weights.records import ActionModel, WeightsFile
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT_VERSION = 1
 _LONGEST_TEXT = 4096
@@ -104,6 +105,8 @@ def save_action_model(path: str | Path, model: ActionModel, network: torch.nn.Mo
     Raises:
         ValueError: the network's number of classes is not the number of labels.
     """
+    import torch
+
     if model.network.num_classes != len(model.labels):
         raise ValueError(f"labels: got {len(model.labels)}, expected {model.network.num_classes}, one a class")
     tensors = {

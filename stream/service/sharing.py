@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from detector.device import has_gpu
 from detector.person import PersonDetector
+from stream.people import accelerated
 from stream.service.camera import Camera
 from stream.service.counts import Meter, NoMeter
 from stream.service.looking import Answering, Searching
@@ -179,7 +181,7 @@ class Sharing:
         for line in session.notices:
             log.info("%s", line)
         answering = Answering(session, meter=self._meter, clock=self._clock)
-        if _on_gpu() if self._on_gpu is None else self._on_gpu:
+        if has_gpu() if self._on_gpu is None else self._on_gpu:
             answering.most_rows, answering.deadline_s = GPU_ROWS, GPU_DEADLINE_S
         with self._lock:
             shared = self._models[_model(settings)] = _Shared(session, answering)
@@ -203,26 +205,18 @@ def detector_maker(settings: Settings) -> Callable[[], PersonDetector]:
     def create() -> PersonDetector:
         from detector.person.faces import FaceFinder
         from detector.person.select import create_person_detector
-        from engine_build.person import accelerate
-
         # SSDLite on one of two cores takes a fifth less processor time than on both.
         threads = min(max((os.cpu_count() or 2) // 2, 1), 4)
         people = create_person_detector(settings.detector, num_threads=threads)
         if isinstance(people, FaceFinder) and not settings.faces:
             people = people.people
-        return accelerate(people, log.info)
+        return accelerated(people, log.info)
 
     return create
 
 
 def _open_model(model: str, detector: Callable[[], PersonDetector] | Session) -> Session:
     return open_session(model, detector, report=log.info)
-
-
-def _on_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _free(shared: _Shared) -> None:
