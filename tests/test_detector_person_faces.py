@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.person import ssdlite
+from detector.person import ssdlite_graph
 from detector.person.faces import KNOWN_PICTURES, LOOKS, MAX_LOOKS, FaceFinder
 from detector.person.posenet import LEFT_HIP, NUM_POINTS, RIGHT_HIP, PoseNet
 from detector.person.ssdlite import SsdliteDetector
@@ -238,7 +238,7 @@ def test_a_boy_hidden_behind_a_girl_is_found_on_real_video():
     """bedroom.mp4's middle frame: half his face and an arm show. Pictures every 0.2 s, as a file is looked at."""
     pytest.importorskip("openvino")
     video, paths = MEDIA / "bedroom.mp4", cached_package(POSENET)
-    assert ssdlite.graph_path() is not None, "the graph is part of every installation"
+    assert ssdlite_graph.graph_path() is not None, "the graph is part of every installation"
     if not video.is_file() or not paths:
         pytest.skip("needs bedroom.mp4 and posenet")
     detector, tracker = FaceFinder(SsdliteDetector(), PoseNet(*paths)), Tracker()
