@@ -259,3 +259,15 @@ def test_a_boy_hidden_behind_a_girl_is_found_on_real_video():
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     shared = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod()
     return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
+
+
+def test_looking_again_is_the_other_detectors_and_a_search_where_it_has_none():
+    class Looking(People):
+        def look_again(self, image, people):
+            return Boxes(people, np.full(len(people), 0.7))
+
+    image, known = np.zeros((300, 400, 3), np.uint8), np.array([[10, 20, 50, 120]], np.float32)
+    again = FaceFinder(Looking(), World()).look_again(image, known)
+    assert (again.xyxy.tolist(), again.score.round(1).tolist()) == (known.tolist(), [np.float32(0.7).round(1)])
+    plain = FaceFinder(People((1, 2, 30, 90)), World()).look_again(image, known)
+    assert plain.xyxy.tolist() == [[1, 2, 30, 90]]
