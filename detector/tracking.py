@@ -1,27 +1,35 @@
 """From boxes at some moments to people with ids at every moment. No threads; takes time, not a clock.
 
-Association is ByteTrack's (Zhang et al., ECCV 2022, arXiv:2110.06864) as the `trackers` package implements it, with
-its time-stamped Kalman filter, because a detector on a CPU runs at no fixed rate. What is here on top: ids that
-count from 1, where people are between two updates (`predict`) and where they were (`boxes_at`), and a clean cut where
-the pictures after a gap have nothing to do with those before it (`begin_anew`).
+Who is who from look to look is `association.py`'s. What is here on top: where people are between two updates
+(`predict`) and where they were (`boxes_at`), and a clean cut where the pictures after a gap have nothing to do with
+those before it (`begin_anew`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import numpy as np
 
-from detector.types import Boxes
+from detector.association import Association
+from detector.types import Boxes, iou
 
 # However slow the detector is, whoever was away for longer comes back as somebody new.
 LOST_AT_MOST_S = 10.0
+# Who is not seen any more is still told as being there for so long, or for so many of the times between two updates.
+COASTS_S, COASTS_UPDATES = 0.6, 1.5
+# ... unless somebody who is seen stands where they should be.
+COVERED_IOU = 0.5
+# Of somebody seen once it may be a mistake; the next sighting has to come within this, or so many updates.
+NEW_S, NEW_UPDATES = 0.5, 1.5
+# A speed is measured over this, and believed by how well a straight line fits: to this power of the part of the
+# movement that it explains. Walkers go on, who jumps or sways stays.
+SPEED_S, BELIEF_POWER = 1.0, 4
 
 
 def import_package() -> None:
     """Import what a `Tracker` is made of, most of a second's work, ahead of the first one."""
-    import trackers  # noqa: F401
+    import scipy.optimize  # noqa: F401
 
 
 class _Path:
@@ -34,19 +42,23 @@ class _Path:
     def last_s(self) -> float:
         return self.seen[-1][0]
 
-    def velocity(self, window_s: float) -> np.ndarray:
-        """(2,) pixels a second of the centre: least squares over what was seen in the last window."""
-        recent = [(t, (b[:2] + b[2:]) / 2) for t, b, _ in self.seen if t >= self.last_s - window_s]
+    def velocity(self) -> np.ndarray:
+        """(2,) pixels a second of the centre: least squares over what was seen lately, so far as it is believed."""
+        recent = [(t, (b[:2] + b[2:]) / 2) for t, b, _ in self.seen if t >= self.last_s - SPEED_S]
         if len(recent) < 2:
             return np.zeros(2, np.float32)
         times = np.array([t for t, _ in recent])
         times -= times.mean()
         centres = np.stack([c for _, c in recent])
-        return (times @ (centres - centres.mean(0)) / max(float(times @ times), 1e-9)).astype(np.float32)
+        centres = centres - centres.mean(0)
+        speed = times @ centres / max(float(times @ times), 1e-9)
+        unexplained = ((centres - times[:, None] * speed) ** 2).sum(0)
+        believed = 1 - unexplained / np.maximum((centres**2).sum(0), 1e-9)
+        return (speed * believed.clip(0, 1) ** BELIEF_POWER).astype(np.float32)
 
-    def ahead(self, time_s: float, window_s: float, limit_s: float) -> np.ndarray:
+    def ahead(self, time_s: float, limit_s: float) -> np.ndarray:
         """(4,) the last box moved on at constant velocity, for at most `limit_s`."""
-        step = min(max(time_s - self.last_s, 0.0), limit_s) * self.velocity(window_s)
+        step = min(max(time_s - self.last_s, 0.0), limit_s) * self.velocity()
         return self.seen[-1][1] + np.concatenate([step, step])
 
     def at(self, time_s: float) -> tuple[np.ndarray, float]:
@@ -70,18 +82,14 @@ class Tracker:
             updates meanwhile; with a detector too slow for that, unseen for two and a half of its updates, but never
             for more than `LOST_AT_MOST_S`.
         history_s: how far back `boxes_at` reaches.
-        min_giou: generalised IoU (-1 to 1) of a predicted and a seen box over which they may be one person. A
-            walker is past his own width in 400 ms, so boxes need not overlap: on vtest.avi, updated every 100 to
-            500 ms, plain IoU over 0.1 changes ids a quarter more often (`detector.evaluation.people` counts).
     """
 
-    def __init__(self, lost_after_s: float = 2.0, history_s: float = 10.0, min_giou: float = -0.5) -> None:
+    def __init__(self, lost_after_s: float = 2.0, history_s: float = 10.0) -> None:
         self.lost_after_s = lost_after_s
         self.history_s = history_s
-        self._min_giou = min_giou
-        self._tracker = self._create_tracker()
-        # The package counts ids from 0 in each of its trackers; these go on.
-        self._first_id = self._next_id = 1
+        self._association = Association()
+        self._lost_s = lost_after_s
+        self._gap_s = 0.0
         self._paths: dict[int, _Path] = {}
         # Those from before the last gap: asked for by `boxes_at` alone.
         self._past: dict[int, _Path] = {}
@@ -91,8 +99,8 @@ class Tracker:
 
     def begin_anew(self, time_s: float) -> None:
         """What is seen from `time_s` on has nothing to do with what was seen before: everybody gets a new id."""
-        self._tracker = self._create_tracker()
-        self._first_id = self._next_id
+        self._association = Association(self._association.next_id)
+        self._lost_s, self._gap_s = self.lost_after_s, 0.0
         self._past |= self._paths
         self._paths = {}
         self._begun_s = time_s
@@ -111,21 +119,13 @@ class Tracker:
         Raises:
             ValueError: time does not increase.
         """
-        from detector.to_supervision import supervision_detections
-
         if self._updates_s and time_s <= self._updates_s[-1]:
             raise ValueError(f"time_s: got {time_s}, expected later than {self._updates_s[-1]}")
         known = len(self._updates_s) > 0 and self._updates_s[-1] >= self._begun_s
-        gap_s = time_s - self._updates_s[-1] if known else 0.0
-        self._tracker.maximum_time_without_update = max(self.lost_after_s, min(2.5 * gap_s, LOST_AT_MOST_S))
-        rows = np.arange(len(boxes))
-        seen = supervision_detections(boxes, rows)
-        tracked = self._tracker.update(seen, timestamp=time_s)
-        ids = np.full(len(boxes), -1, np.int64)
-        if len(tracked):
-            tracked_ids = np.asarray(tracked.tracker_id)
-            ids[np.asarray(tracked.class_id)] = np.where(tracked_ids >= 0, tracked_ids + self._first_id, -1)
-            self._next_id = max(self._next_id, int(ids.max()) + 1)
+        self._gap_s = time_s - self._updates_s[-1] if known else 0.0
+        self._lost_s = max(self.lost_after_s, min(2.5 * self._gap_s, LOST_AT_MOST_S))
+        new_s = max(NEW_S, NEW_UPDATES * self._gap_s)
+        ids = self._association.update(boxes.xyxy, time_s, self._lost_s, new_s)
         for i, track_id in enumerate(ids):
             if track_id > 0:
                 path = self._paths.get(int(track_id)) or self._begin(int(track_id), boxes.xyxy[i])
@@ -139,7 +139,7 @@ class Tracker:
         """A path for a new id, from the first sighting on, which the update before had without an id."""
         path = self._paths[track_id] = _Path()
         if len(self._new) and self._updates_s:
-            # The package does not tell which it was; it is the nearest of the few without an id.
+            # It is the nearest of the few that had no id.
             distance = np.linalg.norm(self._new.xyxy - xyxy, axis=1)
             i = int(distance.argmin())
             if distance[i] < 2 * max(xyxy[3] - xyxy[1], 1.0):
@@ -154,9 +154,16 @@ class Tracker:
         """
         if not self._paths:
             return Boxes.empty()
-        seen_s = max(self._updates_s[-1] - self.lost_after_s / 2, time_s - self._tracker.maximum_time_without_update)
+        last_s = self._updates_s[-1]
+        coasts_s = max(COASTS_S, COASTS_UPDATES * self._gap_s)
+        seen_s = max(last_s - coasts_s, time_s - self._lost_s)
         alive = [(i, p) for i, p in self._paths.items() if p.last_s >= seen_s]
-        return _boxes([(i, p.ahead(time_s, 0.7, 0.7), p.seen[-1][2]) for i, p in alive])
+        boxes = _boxes([(i, p.ahead(time_s, 0.7), p.seen[-1][2]) for i, p in alive])
+        coasting = np.array([p.last_s < last_s for _, p in alive], bool)
+        if not coasting.any() or coasting.all():
+            return boxes
+        covered = coasting & (iou(boxes.xyxy, boxes.xyxy[~coasting]) >= COVERED_IOU).any(1)
+        return boxes[np.flatnonzero(~covered)]
 
     def boxes_at(self, time_s: float) -> Boxes:
         """Who stood where at a past moment, interpolated between updates; ids are those of `update`."""
@@ -164,16 +171,6 @@ class Tracker:
         if paths is self._paths and self._updates_s and time_s >= self._updates_s[-1]:
             return self.predict(time_s)
         return _boxes([(i, *p.at(time_s)) for i, p in paths.items() if p.seen[0][0] <= time_s <= p.last_s])
-
-    def _create_tracker(self) -> Any:
-        from trackers import ByteTrackTracker, GIoU
-
-        # Its own score thresholds are off: the detector has one, and it differs from detector to detector.
-        return ByteTrackTracker(
-            lost_track_buffer=round(self.lost_after_s * 30), frame_rate=10.0, track_activation_threshold=0.0,
-            minimum_consecutive_frames=1, minimum_iou_threshold=self._min_giou, high_conf_det_threshold=0.0,
-            iou=GIoU(),
-        )
 
     def _forget(self, before_s: float) -> None:
         while len(self._updates_s) > 1 and self._updates_s[1] < before_s:

@@ -17,6 +17,7 @@ from typing import Any
 
 from detector.command_line import CommandLine, check_file_to_write
 from detector.errors import UserError, run_command
+from stream.bench_file import measure_file
 from stream.bench_streams import PlacedPeople, measure_streams
 from stream.metrics import resident_bytes
 from stream.outputs.film import Mp4Writer
@@ -37,6 +38,7 @@ def parser(prog: str = "python -m stream.bench") -> CommandLine:
     cli = CommandLine(prog, description=(__doc__ or "").splitlines()[0], usage="%(prog)s [SOURCE] [options]")
     cli.add_argument("place", nargs="?", metavar="SOURCE", help="video file; it is looped")
     cli.add_argument("--source", metavar="FILE", help="the same, as an option")
+    cli.add_argument("--file", action="store_true", help="once, completely, as fast as it goes: where the time goes")
     cli.add_argument("--cameras", type=int, metavar="N", help="run the service with N cameras, half of them quiet")
     cli.add_argument("--every", type=float, default=0.5, metavar="S",
                      help="with --cameras: seconds between answers (0.5)")
@@ -100,6 +102,8 @@ def main(argv: list[str] | None = None, prog: str = "python -m stream.bench") ->
     if args.cameras is not None:
         return _many(args)
     check_session_options(args)
+    if args.file and args.streams is not None:
+        raise UserError("--file and --streams: expected one of them")
     if any(number is not None and number < 1 for number in (args.streams, args.people)):
         raise UserError("--streams and --people: expected at least 1")
     with open_session(
@@ -110,7 +114,9 @@ def main(argv: list[str] | None = None, prog: str = "python -m stream.bench") ->
         if args.people is not None:
             people = args.people
             session.wrap_detector(lambda found: PlacedPeople(found, people))
-        if args.streams is not None:
+        if args.file:
+            figures = measure_file(session, args.source)
+        elif args.streams is not None:
             figures = measure_streams(session, args.source, args.seconds, args.streams)
         else:
             figures = measure(session, args.source, args.seconds, args.display)

@@ -1,7 +1,7 @@
 """Watching a live source: three threads, none of which ever waits for a slower one.
 
 - *capture* reads frames, keeps them small in the ring, and offers the newest full-size one to be drawn and searched;
-- *detect* searches the newest frame for people as often as is affordable;
+- *detect* looks for people in the newest frame as often as is affordable, at all of it or where they are known to be;
 - *clips* cuts the newest complete clip whenever the engine is free.
 
 The newest always wins; what is passed over is counted.
@@ -20,14 +20,11 @@ from stream.metrics import Beat
 from stream.outlet import Outlet
 from stream.results import Update
 from stream.ring import Moment
+from stream.search_pace import SearchPace
 from stream.watching import Stopped, Watch
 
 # At most ten answers and ten searches a second: more cannot be seen.
 EVERY_S, DETECT_EVERY_S = 0.1, 0.1
-# The detector rests this many times as long as it worked, so that most of a small machine is left for the network.
-REST_SHARE = 2.0
-# ... but never so long that people are lost from sight between two searches.
-MOST_REST_S = 0.5
 # Pictures that may wait to be drawn; a late one is worth nothing.
 PICTURES_WAITING = 4
 # A picture is shown again this often while the camera is silent, with a word about it.
@@ -123,13 +120,18 @@ class LiveRun:
 
     def _detect(self) -> None:
         watch = self._watch
-        pause_s = watch.options.detect_every_s or DETECT_EVERY_S
+        options = watch.options
+        pace = SearchPace(options.detect_every_s or DETECT_EVERY_S, options.every_s or EVERY_S)
         while True:
             frame = self._newest.get()
             start_s = watch.clock()
-            _, worked_s = watch.detect(frame)
+            if not watch.searched:
+                pace.begin_anew()
+            known = watch.people_at(frame.time_s, frame.size_hw, predicted=True)
+            whole = pace.is_whole(frame.image, known.xyxy, start_s)
+            _, worked_s = watch.detect(frame, None if whole else known)
             del frame
-            rest_s = max(pause_s - (watch.clock() - start_s), min(REST_SHARE * worked_s, MOST_REST_S))
+            rest_s = pace.looked(whole, start_s, watch.clock(), worked_s, watch.answers_per_s)
             if rest_s > 0 and watch.stop.wait(rest_s):
                 return
 

@@ -140,7 +140,7 @@ class OfflineRun:
         due_s = max(self._keys, int((frame.time_s + tolerance_s) / self._every_s)) * self._every_s
         is_key = frame.time_s >= due_s - tolerance_s
         if is_key or frame.time_s >= self._detected_s + self._detect_every_s - tolerance_s:
-            boxes, _ = watch.detect(frame)
+            boxes, _ = watch.detect(frame, None if is_key else self._known(frame))
             self._detected_s = frame.time_s
             for pending in self._pending:
                 pending.boxes = adopt_ids(pending.boxes, boxes)
@@ -164,10 +164,16 @@ class OfflineRun:
             if result is not None:
                 self._results.append(result)
         if frame.time_s >= self._detected_s + self._detect_every_s - tolerance_s:
-            watch.detect(frame)
+            watch.detect(frame, self._known(frame))
             self._detected_s = frame.time_s
         if watch.options.pictures:
             self._waiting.append(frame)
+
+    def _known(self, frame: Frame) -> Boxes | None:
+        """Whom to look at again between key frames; None where nobody is known: then all is searched."""
+        if not self._watch.searched:
+            return None
+        return self._watch.people_at(frame.time_s, frame.size_hw, predicted=True) or None
 
     def _answer(self, until_s: float) -> None:
         while self._pending and self._pending[0].moment.time_s <= until_s + 1e-6:

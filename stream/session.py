@@ -213,13 +213,16 @@ class Session:
 
         return self._engine_worker.submit(build)
 
-    def detect(self, image: np.ndarray, stream: object) -> Future[tuple[Boxes, float]]:
+    def detect(
+        self, image: np.ndarray, stream: object, known: np.ndarray | None = None
+    ) -> Future[tuple[Boxes, float]]:
         """Find people in a (H, W, 3) uint8 BGR picture; the future holds boxes and seconds.
 
         What the detector remembers of earlier pictures is kept apart for each `stream`, any object, while it lives.
+        With (N, 4) boxes of people who are `known` to be there it may look only at them, and elsewhere by turns.
         """
         if self._people is not None:
-            return self._people.detect(image, stream)
+            return self._people.detect(image, stream, known)
 
         def job() -> tuple[Boxes, float]:
             detector = self._forks.get(stream)
@@ -228,7 +231,11 @@ class Session:
             if self._person_threshold is not None:
                 detector.threshold = self._person_threshold
             start = self._clock()
-            boxes = detector.detect(image)
+            look_again = getattr(detector, "look_again", None)
+            if known is None or look_again is None:
+                boxes = detector.detect(image)
+            else:
+                boxes = look_again(image, known)
             return boxes, self._clock() - start
 
         return self._detector_worker.submit(job)

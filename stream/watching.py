@@ -181,14 +181,14 @@ class Watch:
 
     # ---- people ------------------------------------------------------------------------------------------------
 
-    def detect(self, frame: Frame) -> tuple[Boxes, float]:
-        """Find people and track them.
+    def detect(self, frame: Frame, known: Boxes | None = None) -> tuple[Boxes, float]:
+        """Find people and track them; with those `known` to be there it may be enough to look at them.
 
         Returns:
             The people with track ids, in pixels of the frame, and the seconds that the detector took. Where a gap
             came meanwhile they have no ids, and are forgotten.
         """
-        boxes, seconds = self.wait_for(self.session.detect(frame.image, self))
+        boxes, seconds = self.wait_for(self.session.detect(frame.image, self, None if known is None else known.xyxy))
         return self.found(frame, boxes, seconds), seconds
 
     def found(self, frame: Frame, boxes: Boxes, seconds: float) -> Boxes:
@@ -217,6 +217,12 @@ class Watch:
                 # Whoever was seen once has no track yet, and with a slow detector never gets one.
                 boxes = with_newcomers(boxes, self._last_seen)
         return self._from_reference(boxes, size_hw)
+
+    @property
+    def answers_per_s(self) -> float:
+        """How often answers come now."""
+        with self._lock:
+            return self._clips.per_second(self.clock())
 
     # ---- actions -----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """A process that is killed: it writes events as fast as it can, tells them on, and says what was acknowledged.
 
-Arguments: folder, first number, database. Each acknowledged event's id is a line of `acknowledged`, each change that was told a
-line of `told`; both are on disk before the next one.
+Arguments: folder, first number, database. Each acknowledged event's id is a line of `acknowledged`, each change that
+was told a line of `told`; both are on disk before the next one.
 """
 
 from __future__ import annotations

@@ -156,7 +156,8 @@ def soak(seconds: float, seed: int = 0, warm_up_s: float = 180.0) -> dict:
         rows = [f"  {name}: {{source: '{camera.url}'}}" for name, camera in cameras.items()]
         rows += [f"  file{i}: {{source: sample}}" for i in range(FILES)]
         file = folder / "cameras.yaml"
-        file.write_text(f"{EVENTS.replace('FOLDER', str(folder))}server: {{port: {port}}}\ncameras:\n" + "\n".join(rows))
+        events = EVENTS.replace("FOLDER", str(folder))
+        file.write_text(f"{events}server: {{port: {port}}}\ncameras:\n" + "\n".join(rows) + "\n")
         service = Watched(file, port, folder / "log")
         try:
             up_s = wait_for(lambda: all(service.camera(name)[0] for name in cameras), 180)
@@ -173,13 +174,13 @@ def soak(seconds: float, seed: int = 0, warm_up_s: float = 180.0) -> dict:
         finally:
             ends_s = service.end()
         log = (folder / "log").read_text()
-    events = {
+    told = {
         key: round(sum(v for k, v in rows.items() if k.startswith(row))) for key, row in (
             ("begun", "slowfast_events_total"), ("films", "slowfast_event_films_total"),
             ("failed_media", "slowfast_event_media_failures_total"), ("lost", "slowfast_events_lost_total"),
         )
     }
-    return {"cameras": len(cameras) + FILES, "events": events, **report(findings, warm_up_s, up_s, ends_s, alive, log)}
+    return {"cameras": len(cameras) + FILES, "events": told, **report(findings, warm_up_s, up_s, ends_s, alive, log)}
 
 
 def report(findings: Findings, warm_up_s: float, up_s: float | None, ends_s: float, alive: bool, log: str) -> dict:

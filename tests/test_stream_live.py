@@ -302,7 +302,7 @@ def test_the_detector_leaves_most_of_a_small_machine_to_the_network(every_s, wor
         frame = grey_frames(1)[0]
         watch.take(frame)
 
-        def detect(newest):
+        def detect(newest, known=None):
             clock.now_s += worked_s
             live._newest.put(frame)
             return Boxes.empty(), worked_s
@@ -311,6 +311,30 @@ def test_the_detector_leaves_most_of_a_small_machine_to_the_network(every_s, wor
         live._newest.put(frame)
         live._detect()
     assert watch.stop.rests == [rest_s] * 3
+
+
+def test_people_who_are_known_are_looked_at_again_and_all_is_searched_first():
+    asked = []
+
+    class Looking(FakeDetector):
+        def detect(self, image):
+            asked.append(None)
+            return super().detect(image)
+
+        def look_again(self, image, people):
+            asked.append(people.round().tolist())
+            return super().detect(image)
+
+    session, _, _ = fake_session(detector=Looking())
+    source, stop = PushSource("visitor"), threading.Event()
+    with session:
+        pusher = feed(source, 0.005, stop)
+        run(source, session, stop=lambda update: len(asked) >= 4)
+        stop.set()
+        pusher.join(BOUND_S)
+    # FakeTracker tells where people are from the first search on.
+    assert asked[0] is None
+    assert asked[1:4] == [[[8, 4, 24, 40]]] * 3
 
 
 def test_the_last_picture_is_shown_again_while_the_camera_is_silent_and_time_goes_on():

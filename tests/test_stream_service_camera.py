@@ -86,6 +86,27 @@ def test_what_a_camera_masks_is_seen_by_nobody():
         assert image[:, width // 2 + 2 :].all()
 
 
+def test_people_who_are_known_are_looked_at_again_and_the_whole_is_searched_first_and_every_second():
+    looks = []
+
+    class Looking(FakeDetector):
+        def detect(self, image):
+            looks.append("whole")
+            return super().detect(image)
+
+        def look_again(self, image, people):
+            looks.append(people.shape)
+            return super().detect(image)
+
+    with House(detector=Looking()) as house:
+        house.camera("a")
+        feed(house, "a", until=lambda: "whole" in looks[2:] and len(looks) > 4)
+    assert looks[0] == "whole"
+    # Whoever was seen once is known, too.
+    assert looks[1] == (1, 4)
+    assert looks.count("whole") < len(looks)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("broken"), UserError("x: not there"), None])
 def test_a_camera_that_dies_comes_back_and_harms_no_other(error):
     with House() as house:

@@ -61,7 +61,7 @@ def recall(gated):
 @pytest.mark.ci
 @pytest.mark.skipif(not (MEDIA / "vtest.avi").exists(), reason="needs ../shared/media/vtest.avi")
 def test_nobody_on_a_real_street_is_lost_by_the_gate():
-    pytest.importorskip("trackers")
+    pytest.importorskip("scipy")
     open_recall, open_searches = recall(gated=False)
     gated_recall, gated_searches = recall(gated=True)
     print(f"recall {open_recall:.3f} in {open_searches} searches, gated {gated_recall:.3f} in {gated_searches}")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from detector.errors import UserError
-from detector.person import ssdlite
+from detector.person import ssdlite_graph
 from detector.types import Boxes
 from detector.weights.choose import bundled_path
 from engine_build.clips import drawn_clips
@@ -18,7 +18,7 @@ from stream.session import build_apart, open_session
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     pytest.importorskip("openvino")
-    if bundled_path() is None or ssdlite.graph_path() is None:
+    if bundled_path() is None or ssdlite_graph.graph_path() is None:
         pytest.skip("needs the bundled model and the person graph")
     monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path))
     monkeypatch.setattr(sessions, "BUILT_APART_PARAMETERS", 0)

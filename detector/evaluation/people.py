@@ -1,6 +1,10 @@
 """How well people are found and kept apart on a labelled video: recall, precision, changes of id.
 
     python -m detector.evaluation.people VIDEO LABELS.csv [--detector NAME] [--step N] [--calibrate]
+    python -m detector.evaluation.people VIDEO --live
+
+With `--live` boxes shown live are compared with those of the file's complete way; labels are not needed. That is
+`python -m stream.bench_boxes`, which is run.
 
 The labels are a CSV with the columns `frame` (counted from 1), `track_id`, `left_px`, `top_px`, `width_px`,
 `height_px` and `visible`; people with visible 0 are neither asked for nor counted against.
@@ -8,8 +12,10 @@ The labels are a CSV with the columns `frame` (counted from 1), `track_id`, `lef
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
@@ -179,13 +185,26 @@ def _show(score: Score) -> str:
     return f"recall {score.recall:.3f} precision {score.precision:.3f}"
 
 
+def _live(options: argparse.Namespace) -> int:
+    """Run the command that knows time, in a process of its own: nothing here does."""
+    if options.labels is not None or options.calibrate:
+        raise UserError("--live compares with the file's complete way: give no labels, and no --calibrate")
+    command = [sys.executable, "-m", "stream.bench_boxes", str(options.video), "--detector", options.detector]
+    if options.person_threshold is not None:
+        command += ["--person-threshold", str(options.person_threshold)]
+    if options.json:
+        command += ["--json", str(options.json)]
+    return subprocess.run(command, check=False).returncode
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     from detector.person.select import create_person_detector
 
     parser = CommandLine("python -m detector.evaluation.people", description=__doc__.splitlines()[0])
     parser.add_argument("video", type=Path)
-    parser.add_argument("labels", type=Path)
+    parser.add_argument("labels", type=Path, nargs="?", help="CSV of labelled people; not with --live")
+    parser.add_argument("--live", action="store_true", help="play it as a camera: do boxes keep up?")
     parser.add_argument("--detector", default="auto", help="as in `python -m detector.weights list` (auto)")
     threshold = parser.add_argument(
         "--person-threshold", type=float, metavar="X", help="surety that a box is a person, 0 to 1 (the detector's own)"
@@ -197,6 +216,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     check_share("--person-threshold", options.person_threshold)
     check_file_to_write("--json", options.json)
+    if options.live:
+        return _live(options)
+    if options.labels is None:
+        raise UserError("expected a CSV of labelled people after the video, or --live")
     for path in (options.video, options.labels):
         if not path.is_file():
             raise UserError(f"{path}: no such file")

@@ -14,6 +14,9 @@ __all__ = ["PersonDetector"]
 class PersonDetector(Protocol):
     """Finds people in one picture.
 
+    It may have `look_again(image, people)` too, which finds in the next picture of a video those who are thought to be
+    in (N, 4) boxes, and somebody new by and by, in less time than `detect`.
+
     Attributes:
         name: as shown in the status line: `ssdlite (openvino)`.
         threshold: confidence over which a box is a person; may be set while running.

@@ -140,6 +140,11 @@ class FaceFinder:
                 self._known = [(n, a) for n, a in self._known if not _is_near(face, n)] + [(face.nose.copy(), 0)]
         return _joined(boxes, new, image.shape[:2])
 
+    def look_again(self, image: np.ndarray, people: np.ndarray) -> Boxes:
+        """Find those who are thought to be in (N, 4) boxes again, if they are not hidden; see `PersonDetector`."""
+        look_again = getattr(self.people, "look_again", None)
+        return self.people.detect(image) if look_again is None else look_again(image, people)
+
     def around(self, people: PersonDetector) -> FaceFinder:
         """The same search round another detector of whole people."""
         other = FaceFinder(people, self._posenet)

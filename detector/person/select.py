@@ -12,6 +12,8 @@ from detector.weights.records import DetectorModel
 from detector.weights.zoo import AUTO_DETECTOR, DETECTOR_MODELS, POSENET
 
 FETCH_BETTER = "python -m detector.weights fetch recommended"
+# Behind a detector's name: look for faces of hidden people too.
+FACES = "+faces"
 FETCH_POSENET = "python -m detector.weights fetch posenet"
 
 
@@ -23,8 +25,8 @@ def create_person_detector(
     Args:
         name: one of `detector.weights.zoo.DETECTOR_MODELS`; a file of torchvision's Faster R-CNN weights (`person.pth`
             of `detector.training --recipe person`); or `auto`: the best whose weights are cached and that this machine
-            runs in real time, else the SSDLite graph that came with the set-up; with PoseNet for people hidden
-            behind others, where that is cached.
+            runs in real time, else the SSDLite graph that came with the set-up. Any of them with `+faces` looks for
+            people hidden behind others too, by their faces, with PoseNet: a search takes more than twice as long.
         threshold: confidence over which a box is a person, 0 to 1; None for the detector's own.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         num_threads: of SSDLite, on the CPU; 0 lets OpenVINO choose.
@@ -38,6 +40,8 @@ def create_person_detector(
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"person threshold: got {threshold}, expected 0 to 1")
     check_detector_name(name)
+    if name.endswith(FACES):
+        return _with_faces(create_person_detector(name.removesuffix(FACES), threshold, device, num_threads))
     chosen_device = pick_device(device)
     if name not in ("auto", *DETECTOR_MODELS):
         return _from_file(Path(name), threshold, chosen_device)
@@ -45,14 +49,9 @@ def create_person_detector(
         detector = _create(DETECTOR_MODELS[name], threshold, chosen_device, num_threads)
         detector.notice = f"people: {detector.name}"
         return detector
-    from detector.weights.cache import cached_package
-
     model, better = _best_cached("cuda" if chosen_device.startswith("cuda") else "cpu")
     detector = _create(model, threshold, chosen_device, num_threads)
-    paths = cached_package(POSENET)
-    if paths:
-        detector = _with_faces(detector, *paths)
-    detector.notice = f"people: {detector.name}{_advice(better, bool(paths))}"
+    detector.notice = f"people: {detector.name}" + (f"; for a better one: {FETCH_BETTER}" if better else "")
     return detector
 
 
@@ -62,6 +61,13 @@ def check_detector_name(name: str) -> None:
     Raises:
         UserError: it is neither; the line names the nearest and all.
     """
+    if name.endswith(FACES) and not Path(name).is_file():
+        from detector.weights.cache import cached_package
+
+        check_detector_name(name.removesuffix(FACES))
+        if not cached_package(POSENET):
+            raise UserError(f"person detector {name}: PoseNet is not cached; run: {FETCH_POSENET}")
+        return
     if name in ("auto", *DETECTOR_MODELS) or Path(name).is_file():
         return
     if Path(name).suffix or "/" in name:
@@ -70,19 +76,17 @@ def check_detector_name(name: str) -> None:
     raise UserError(f"person detector {name!r}: unknown, expected auto, {known} or a .pth file{near}")
 
 
-def _advice(better: bool, has_faces: bool) -> str:
-    """What to fetch, for the notice."""
-    if better:
-        also = "" if has_faces else ", and for those hidden behind others"
-        return f"; for a better one{also}: {FETCH_BETTER}"
-    return "" if has_faces else f"; for those hidden behind others: {FETCH_POSENET}"
-
-
-def _with_faces(detector: PersonDetector, graph: Path, tensors: Path) -> PersonDetector:
+def _with_faces(detector: PersonDetector) -> PersonDetector:
     from detector.person.faces import FaceFinder
     from detector.person.posenet import PoseNet
+    from detector.weights.cache import cached_package
 
-    return FaceFinder(detector, PoseNet(graph, tensors))
+    paths = cached_package(POSENET)
+    assert paths is not None  # `check_detector_name` has looked
+    graph, tensors = paths[:2]
+    found = FaceFinder(detector, PoseNet(graph, tensors))
+    found.notice = detector.notice.replace(detector.name, found.name)
+    return found
 
 
 def _best_cached(kind_of_device: str) -> tuple[DetectorModel, bool]:

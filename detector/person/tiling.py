@@ -18,6 +18,11 @@ OVERLAP_OF_CROP = 0.3
 # A picture with sides in this ratio or more is not squeezed into a square: people would be too thin.
 WIDE = 1.5
 
+# Left, top and side of a square crop.
+Crop = tuple[int, int, int]
+# Someone large looked at in a crop of their own takes this part of its side.
+PERSON_OF_CROP = 0.7
+
 
 def crop_side(size_hw: tuple[int, int]) -> int:
     """Side in pixels of the crops that a picture is looked at in, at most its short side."""
@@ -76,6 +81,34 @@ def cover(xyxy: np.ndarray, size_hw: tuple[int, int], side: int, limit: int) -> 
         left = left[~is_inside(left, (x, y), side, (h, w), 0.0)]
         left = left[~(left[:, None] == best[None]).all(-1).any(1)]
     return np.array(corners, int).reshape(-1, 2)
+
+
+def crops_round(xyxy: np.ndarray, size_hw: tuple[int, int]) -> list[Crop]:
+    """Square crops, each round one person or several whom it shows as large; inside the picture where that goes.
+
+    Args:
+        xyxy: (N, 4) boxes of any size; whoever is as large as the picture gets a crop of its short side.
+        size_hw: of the picture.
+    """
+    h, w = size_hw
+    crops: list[Crop] = []
+    # The largest first: their crops show smaller ones beside them as well.
+    for box in xyxy[np.argsort(-(xyxy[:, 2:] - xyxy[:, :2]).max(1, initial=0), kind="stable")]:
+        if any(_fits(box, crop, size_hw) for crop in crops):
+            continue
+        side = min(int(np.ceil((box[2:] - box[:2]).max() / PERSON_OF_CROP)), h, w)
+        centre = (box[:2] + box[2:]) / 2
+        x, y = np.clip(np.rint(centre - side / 2), 0, (w - side, h - side)).astype(int)
+        crops.append((int(x), int(y), side))
+    return crops
+
+
+def _fits(box: np.ndarray, crop: Crop, size_hw: tuple[int, int]) -> bool:
+    """Whether a crop shows a box with some room round it, and not too small."""
+    x, y, side = crop
+    return bool(
+        is_inside(box[None], (x, y), side, size_hw, 0.06 * side)[0] and box[3] - box[1] >= side * PERSON_OF_CROP / 2
+    )
 
 
 def is_inside(

@@ -183,6 +183,6 @@ AUTO_DETECTOR = {
 }
 # What `fetch recommended` gets.
 RECOMMENDED = {
-    "cuda": ("slowfast_8x8_r101_nl", "torchvision_resnet50", "posenet"),
-    "cpu": ("slowfast_8x8_r50", "torchvision_mobilenet", "posenet"),
+    "cuda": ("slowfast_8x8_r101_nl", "torchvision_resnet50"),
+    "cpu": ("slowfast_8x8_r50", "torchvision_mobilenet"),
 }

@@ -41,7 +41,7 @@ class Step:
 
 _HERE = "engine_build.gpu_day"
 _ENGINES = ("torch", "torchvision", "numpy", "cv2")
-_STREAMS = (*_ENGINES, "av", "PIL", "supervision", "trackers", "scipy", "requests", "platformdirs")
+_STREAMS = (*_ENGINES, "av", "PIL", "scipy", "requests", "platformdirs")
 _YARDSTICK = (("pytorchvideo", "its eager network as the yardstick; this project's own stands in"),)
 
 STEPS = (

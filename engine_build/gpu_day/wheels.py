@@ -24,7 +24,7 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x
 # What is imported → what is fetched. Their own needs are in the list too, torch's are there.
 BINARY = {
     "av": "av>=14", "platformdirs": "platformdirs", "tqdm": "tqdm", "requests": "requests", "urllib3": "urllib3",
-    "certifi": "certifi", "idna": "idna", "charset_normalizer": "charset-normalizer", "trackers": "trackers>=2.6",
+    "certifi": "certifi", "idna": "idna", "charset_normalizer": "charset-normalizer",
     "supervision": "supervision", "pydeprecate": "pydeprecate", "defusedxml": "defusedxml", "yaml": "pyyaml",
     "yacs": "yacs", "tabulate": "tabulate", "termcolor": "termcolor", "portalocker": "portalocker",
     "parameterized": "parameterized", "onnxslim": "onnxslim", "rich": "rich",

@@ -10,17 +10,22 @@ import logging
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import numpy as np
 
+from detector.types import Frame
 from stream.handoff import Closed
 from stream.service.camera import Camera, Job
 from stream.service.counts import Meter, NoMeter
 from stream.service.turns import Turns, batch_is_ready
 from stream.session import Scored, Session
+from stream.watching import Watch
 
 log = logging.getLogger(__name__)
+# A camera's whole picture is searched this often where people are known; between, those are looked at, others in turn.
+WHOLE_EVERY_S = 1.0
 # Nobody waits longer than this for a change that nobody told of.
 IDLE_S = 0.5
 
@@ -110,6 +115,8 @@ class Searching(_Looking):
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
+        # When each camera's picture was last searched as a whole, in its present life.
+        self._whole_s: weakref.WeakKeyDictionary[object, float] = weakref.WeakKeyDictionary()
         super().__init__("searching", clock)
 
     def _due_s(self, camera: Camera, now_s: float) -> float:
@@ -124,7 +131,9 @@ class Searching(_Looking):
             return 0.0
         start_s = self._clock()
         try:
-            boxes, seconds = self._session.detect(taken[1].image, taken[0]).result()
+            watch, frame = taken
+            known = self._known(watch, frame, start_s)
+            boxes, seconds = self._session.detect(frame.image, watch, known).result()
             camera.found(*taken, boxes, seconds)
         except Closed:
             self._closed = True
@@ -132,6 +141,16 @@ class Searching(_Looking):
             camera.harmed("search", error)
         self._turns.charge(name, self._clock() - start_s, camera.settings.share)
         return 0.0
+
+
+    def _known(self, watch: Watch, frame: Frame, now_s: float) -> np.ndarray | None:
+        """(N, 4) boxes of the people to look at again; None where the whole picture is to be searched."""
+        if watch.searched and now_s - self._whole_s.get(watch, -math.inf) < WHOLE_EVERY_S:
+            known = watch.people_at(frame.time_s, frame.size_hw, predicted=True)
+            if len(known):
+                return known.xyxy
+        self._whole_s[watch] = now_s
+        return None
 
 
 class Answering(_Looking):
