@@ -34,8 +34,8 @@ class SteadyRules:
 
     smooth_s: float = 0.4
     on_s: float = 0.2
-    off_share: float = 0.5
-    off_s: float = 1.0
+    off_share: float = 0.3
+    off_s: float = 0.6
     least_s: float = 0.6
     lead: float = 0.2
     most_filled: float = 0.2
