@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from detector.errors import UserError
 from detector.labels import LabelMap
+from detector.weights.records import ActionModel
 from stream.results import Update, thresholds_for
 
 
@@ -31,15 +32,16 @@ class Choices:
     actions: tuple[str, ...] = ()
     display: Literal["now", "synced"] = "now"
 
-    def thresholds(self, labels: LabelMap) -> np.ndarray:
+    def thresholds(self, model: ActionModel | LabelMap) -> np.ndarray:
         """(A,) float32 score over which each action is shown; infinite for those that are not wanted.
 
         Raises:
             UserError: an action that the model does not know.
         """
         settings = () if self.action_threshold is None else (f"{self.action_threshold:g}",)
-        limits = thresholds_for(labels, settings)
+        limits = thresholds_for(model, settings)
         if self.actions:
+            labels = model if isinstance(model, LabelMap) else model.labels
             wanted = [labels.find(name) for name in self.actions]
             hidden = np.setdiff1d(np.arange(len(labels)), wanted)
             limits[hidden] = np.inf
@@ -50,7 +52,7 @@ class Choices:
         sure = update.boxes.score >= self.person_threshold
         if sure.all():
             return update
-        return replace(update, boxes=update.boxes[sure], scores=update.scores[sure])
+        return update.only(sure)
 
 
 def read_choices(given: Mapping[str, Any], models: tuple[str, ...], default: Choices) -> Choices:

@@ -240,7 +240,7 @@ class Job:
             lease = stack.enter_context(pool.lease(self.choices.model))
             lease.set_person_threshold(self.choices.person_threshold)
             labels = lease.session.model.labels
-            thresholds = self.choices.thresholds(labels)
+            thresholds = self.choices.thresholds(lease.session.model)
             file = VideoFile(self._path, name=self.folder.shown_name, options=OPEN_OPTIONS)
             self._duration_s = file.duration_s or 0.0
             source: Source = ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)
@@ -254,7 +254,7 @@ class Job:
             for sink in (video, jsonl, ava):
                 stack.callback(sink.close)
             results: list[KeyFrameResult] = []
-            pipeline = stack.enter_context(Pipeline(source, lease.session, Options()))
+            pipeline = stack.enter_context(Pipeline(source, lease.session, Options(thresholds=thresholds)))
             self._pipeline = pipeline
             for update in pipeline:
                 if self._stop.is_set():
@@ -274,7 +274,7 @@ class Job:
 
 
 def _keep_people(result: KeyFrameResult, threshold: float) -> KeyFrameResult:
-    return replace(result, detections=result.detections[result.detections.boxes.score >= threshold])
+    return result.only(result.detections.boxes.score >= threshold)
 
 
 class Jobs:

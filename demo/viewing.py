@@ -22,7 +22,7 @@ from demo.pool import Lease
 from detector.errors import UserError
 from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
-from stream.results import Update, shown_actions
+from stream.results import Update
 from stream.sources import Source
 
 log = logging.getLogger(__name__)
@@ -76,9 +76,12 @@ class Viewing:
         self.source_name = source.name
         self.display = choices.display
         self._done = threading.Event()
+        self._begun = False
         try:
             self.choose(choices)
-            self._pipeline = Pipeline(source, lease.session, Options(display=choices.display))
+            options = Options(display=choices.display, thresholds=self._thresholds)
+            self._pipeline = Pipeline(source, lease.session, options)
+            self._begun = True
         except BaseException:
             source.close()
             lease.release()
@@ -92,8 +95,10 @@ class Viewing:
         Raises:
             UserError: an action that the model does not know.
         """
-        self._thresholds = choices.thresholds(self._lease.session.model.labels)
+        self._thresholds = choices.thresholds(self._lease.session.model)
         self._choices = choices
+        if self._begun:
+            self._pipeline.set_thresholds(self._thresholds)
         self._lease.set_person_threshold(choices.person_threshold)
 
     @property
@@ -176,8 +181,8 @@ def describe_people(update: Update, thresholds: np.ndarray) -> list[dict[str, An
     """Who is in the picture and what they do, best first, as words for the page."""
     labels = update.model.labels
     people = []
-    for track_id, scores in zip(update.boxes.track_id.tolist(), update.scores, strict=True):
-        actions = [[labels[j].short_name, round(float(scores[j]), 2)] for j in shown_actions(scores, thresholds)]
+    for i, (track_id, scores) in enumerate(zip(update.boxes.track_id.tolist(), update.scores, strict=True)):
+        actions = [[labels[j].short_name, round(float(scores[j]), 2)] for j in update.shown(i, thresholds)]
         people.append({"id": track_id, "waiting": bool(np.isnan(scores).all()), "actions": actions[:5]})
     return people
 

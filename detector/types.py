@@ -71,12 +71,14 @@ class Clip:
         key_frame: the full-size frame that boxes refer to.
         key_index: position in `images` of the frame nearest to the key frame.
         origin: which pictures these are; None where nobody would see them twice.
+        filled: share of the images that repeat the first or the last one, because the video does not reach as far.
     """
 
     images: np.ndarray
     key_frame: Frame
     key_index: int
     origin: Origin | None = None
+    filled: float = 0.0
 
     def __post_init__(self) -> None:
         shape, dtype = self.images.shape, self.images.dtype

@@ -61,7 +61,7 @@ def measure(session: Session, path: str, seconds: float, display: str = "now") -
     """
     source = VideoFile(path, live=True, loop=True)
     session.prepare(source.size_hw).result()
-    limits = thresholds_for(session.model.labels)
+    limits = thresholds_for(session.model)
     stats, noted_s = Stats(), -1e9
     options = Options(display="synced" if display == "synced" else "now")
     with tempfile.TemporaryDirectory() as folder, Pipeline(source, session, options) as pipeline:

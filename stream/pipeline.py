@@ -18,6 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from stream.live import LiveRun
 from stream.offline import OfflineRun
 from stream.results import Status, Update
@@ -61,6 +63,10 @@ class Pipeline:
     def status(self) -> Status:
         """Rates, delays and drops now; from any thread."""
         return self._watch.status()
+
+    def set_thresholds(self, thresholds: np.ndarray) -> None:
+        """Say actions over these (A,) scores from the next answer on; from any thread."""
+        self._watch.set_thresholds(thresholds)
 
     def __iter__(self) -> Iterator[Update]:
         """Give updates until the source ends or the pipeline is closed. Iterate once.

@@ -6,7 +6,7 @@ Records only: nothing here runs, reads or draws. The JSON forms are schema 1: `K
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     import supervision
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SteadyRows:
+    """What is said of N people, as `detector.steady` decided it.
+
+    Attributes:
+        columns: N tuples of columns, best first.
+        thresholds: (A,) scores that it was decided with.
+    """
+
+    columns: tuple[tuple[int, ...], ...]
+    thresholds: np.ndarray
+
+    def only(self, rows: np.ndarray) -> SteadyRows:
+        """Of some of the people."""
+        return SteadyRows(tuple(self.columns[i] for i in rows), self.thresholds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +76,15 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class ScoredAction:
-    """An action and its score, 0 to 1; `id` and `name` are the label file's."""
+    """An action and its score, 0 to 1; `id` and `name` are the label file's.
+
+    `proven` is False where the model's record does not show that it knows the action on real video.
+    """
 
     id: int
     name: str
     score: float
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +95,7 @@ class Person:
         track_id: the same number as long as the person is followed; -1 without a track.
         box: (x1, y1, x2, y2) in pixels of the key frame.
         score: the detector's confidence, 0 to 1.
-        actions: those over their threshold, best first; may be empty.
+        actions: those that are shown, best first; may be empty.
     """
 
     track_id: int
@@ -102,6 +123,7 @@ class KeyFrameResult:
         timings: what the answer cost.
         drops: what had been left out by then.
         captured_utc: when the key frame was captured, seconds since 1970; None for files.
+        steady: what is said of each person, steady in time; None where nobody followed them.
     """
 
     source: str
@@ -115,32 +137,52 @@ class KeyFrameResult:
     timings: Timings = field(default_factory=Timings)
     drops: Drops = field(default_factory=Drops)
     captured_utc: float | None = None
+    steady: SteadyRows | None = None
+
+    def shown(self, row: int, thresholds: np.ndarray | None = None) -> list[int]:
+        """Columns that are said of a person, best first: steady ones, but for (A,) `thresholds` of another stream."""
+        limits = self._limits(thresholds)
+        return said_columns(self.detections.action_scores[row], row, limits, self.steady)
+
+    def _limits(self, thresholds: np.ndarray | None) -> np.ndarray:
+        if thresholds is not None:
+            return thresholds
+        return self.model.default_thresholds() if self.steady is None else self.steady.thresholds
 
     def people(self, thresholds: np.ndarray | None = None) -> tuple[Person, ...]:
-        """The people with their actions over (A,) `thresholds`, best first; the labels' own thresholds unless given."""
-        limits = self.model.labels.default_thresholds() if thresholds is None else thresholds
+        """The people with the actions that are shown, best first.
+
+        Without (A,) `thresholds`, or with the stream's own, what is said is steady in time; other thresholds ask this
+        answer's scores alone.
+        """
         boxes, labels = self.detections.boxes, self.model.labels
         return tuple(
             Person(
                 int(boxes.track_id[i]), tuple(boxes.xyxy[i].tolist()), float(boxes.score[i]),
                 tuple(
-                    ScoredAction(labels[j].id, labels[j].name, float(scores[j])) for j in shown_actions(scores, limits)
+                    ScoredAction(labels[j].id, labels[j].name, float(scores[j]), self.model.is_proven(j))
+                    for j in self.shown(i, thresholds)
                 ),
             )
             for i, scores in enumerate(self.detections.action_scores)
         )
 
+    def only(self, people: np.ndarray) -> KeyFrameResult:
+        """The same answer with some of its people: (N,) bool."""
+        rows = np.flatnonzero(people)
+        steady = None if self.steady is None else self.steady.only(rows)
+        return replace(self, detections=self.detections[rows], steady=steady)
+
     def to_dict(self, thresholds: np.ndarray | None = None, all_scores: bool = False) -> dict[str, Any]:
         """The answer as a JSON line has it, schema 1: see `result_to_json`."""
-        limits = self.model.labels.default_thresholds() if thresholds is None else thresholds
-        return result_to_json(self, limits, all_scores)
+        return result_to_json(self, self._limits(thresholds), all_scores)
 
     def to_rows(self, thresholds: np.ndarray | None = None, all_scores: bool = False) -> list[dict[str, Any]]:
         """Flat rows, one for each person and action over its threshold, as `pandas.DataFrame(rows)` takes them.
 
         A person without any such action has one row, whose action is None; with `all_scores` every action has one.
         """
-        limits = np.full(len(self.model.labels), -np.inf) if all_scores else thresholds
+        limits = np.full(len(self.model.labels), -1.0) if all_scores else thresholds
         rows = []
         for person in self.people(limits):
             x1, y1, x2, y2 = person.box
@@ -252,6 +294,7 @@ class Update:
         model: whose scores these are.
         untrained: random weights: say so on every picture.
         changes: of the source's status since the update before; each comes exactly once.
+        steady: what is said of each person, steady in time; None where nobody followed them.
     """
 
     frame: Frame | None
@@ -263,6 +306,20 @@ class Update:
     results: tuple[KeyFrameResult, ...] = ()
     untrained: bool = False
     changes: tuple[StatusChange, ...] = ()
+    steady: SteadyRows | None = None
+
+    def shown(self, row: int, thresholds: np.ndarray | None = None) -> list[int]:
+        """Columns that are said of a person, best first, as `KeyFrameResult.shown` has them."""
+        limits = thresholds
+        if limits is None:
+            limits = self.model.default_thresholds() if self.steady is None else self.steady.thresholds
+        return said_columns(self.scores[row], row, limits, self.steady)
+
+    def only(self, people: np.ndarray) -> Update:
+        """The same update with some of its people: (N,) bool."""
+        rows = np.flatnonzero(people)
+        steady = None if self.steady is None else self.steady.only(rows)
+        return replace(self, boxes=self.boxes[rows], scores=self.scores[rows], steady=steady)
 
     def __repr__(self) -> str:
         n, a = self.scores.shape
@@ -270,6 +327,21 @@ class Update:
             f"Update({self.frame!r} for {self.time_s:.3f} s: boxes ({n}, 4), scores ({n}, {a}), "
             f"{len(self.results)} new answers)"
         )
+
+
+def said_columns(scores: np.ndarray, row: int, thresholds: np.ndarray, steady: SteadyRows | None) -> list[int]:
+    """Columns that are said of a person: the steady ones, unless thresholds are others than these were made with.
+
+    Args:
+        scores: (A,) the person's.
+        row: his place among the people.
+        thresholds: (A,); an infinite one hides its action.
+        steady: of all people.
+    """
+    if steady is None or not np.array_equal(*(limits[np.isfinite(thresholds)] for limits in (thresholds,
+                                                                                            steady.thresholds))):
+        return shown_actions(scores, thresholds)
+    return [j for j in steady.columns[row] if np.isfinite(thresholds[j])]
 
 
 def shown_actions(scores: np.ndarray, thresholds: np.ndarray) -> list[int]:
@@ -291,14 +363,16 @@ def result_to_json(result: KeyFrameResult, thresholds: np.ndarray, all_scores: b
 
         {"schema": 1, "source": "door.mp4", "time_s": 4.0, "frame": 96, "size": [1280, 720],
          "people": [{"id": 2, "box": [x1, y1, x2, y2], "score": 0.97,
-                     "actions": [{"id": 12, "name": "stand", "score": 0.91}, ...]}, ...],
+                     "actions": [{"id": 12, "name": "stand", "score": 0.91, "proven": true}, ...]}, ...],
          "model": "slowfast_8x8_r50", "untrained": false,
          "look_ahead_s": 0.933, "compute_s": 0.64, "drops": {"frames": 0, "clips": 3},
          "utc": "2026-01-31T09:00:00.123Z"}
 
     `frame` counts from 0. `size` is width, height; boxes are pixels of the source, x to the right, y down. `id` of
-    a person is the track, -1 without one. `actions` holds those over their threshold, best first; with
-    `all_scores` every action of the model. `untrained` true means random weights: the scores say nothing.
+    a person is the track, -1 without one. `actions` holds what is said of the person, steady in time, best first;
+    `score` is this answer's own, so it may be under the threshold for a while; with `all_scores` every action of the
+    model. `proven` false: on real video the model is not known to be right most times that it says so. `untrained`
+    true means random weights: the scores say nothing.
     With a causal model `drops` also has `repeated` (frames) and `restarts`, and `experimental` is true where its
     weights were not trained for that. `utc` (live only) is when the key frame was captured. Readers should ignore keys
     that they do not know; a change that breaks readers raises `schema`.
@@ -342,26 +416,30 @@ def _utc_text(utc: float) -> str:
 
 def _people(result: KeyFrameResult, thresholds: np.ndarray, all_scores: bool) -> list[dict[str, Any]]:
     boxes, labels = result.detections.boxes, result.model.labels
-    limits = np.full(len(labels), -np.inf) if all_scores else thresholds
+    everything = np.full(len(labels), -np.inf)
     return [
         {
             "id": int(boxes.track_id[i]),
             "box": [round(float(v), 1) for v in boxes.xyxy[i]],
             "score": round(float(boxes.score[i]), 3),
             "actions": [
-                {"id": labels[j].id, "name": labels[j].name, "score": round(float(scores[j]), 3)}
-                for j in shown_actions(scores, limits)
+                {"id": labels[j].id, "name": labels[j].name, "score": round(float(scores[j]), 3),
+                 "proven": result.model.is_proven(j) and not result.untrained}
+                for j in (shown_actions(scores, everything) if all_scores else result.shown(i, thresholds))
             ],
         }
         for i, scores in enumerate(result.detections.action_scores)
     ]
 
 
-def thresholds_for(labels: LabelMap, settings: tuple[str, ...] = ()) -> np.ndarray:
-    """Scores over which actions are shown: the label map's defaults, changed by settings in order.
+def thresholds_for(
+    model: ActionModel | LabelMap, settings: tuple[str, ...] = (), all_classes: bool = False
+) -> np.ndarray:
+    """Scores over which actions are shown: the model's own, changed by settings in order.
 
     Args:
-        labels: of the model.
+        model: or a label map, whose defaults are taken then.
+        all_classes: also those that the model's record says are wrong too often; a setting of its own shows one too.
         settings: `"0.5"` sets all; `"walk=0.6"` one (by id, name or part of a name that only one has).
 
     Returns:
@@ -370,13 +448,16 @@ def thresholds_for(labels: LabelMap, settings: tuple[str, ...] = ()) -> np.ndarr
     Raises:
         UserError: a number outside 0..1, or an action that is not there.
     """
-    limits = labels.default_thresholds().copy()
+    if isinstance(model, LabelMap):
+        labels, limits = model, model.default_thresholds().copy()
+    else:
+        labels, limits = model.labels, model.default_thresholds(all_classes)
     for setting in settings:
         name, value = check_threshold(setting)
         if name:
             limits[labels.find(name)] = value
         else:
-            limits[:] = value
+            limits[np.isfinite(limits)] = value
     return limits
 
 

@@ -174,9 +174,12 @@ class Ring:
             positions = np.where(wanted - times[before] <= times[after] - wanted + 1e-9, before, after)
             images = self._pixels[[self._slots[p] for p in positions]]
             origin = Origin(self._memory, tuple(self._serials[p] for p in positions))
+        step_s = float(np.ptp(wanted)) / max(len(wanted) - 1, 1)
+        # Half a sample's tolerance: the frame nearest to a moment is seldom at it.
+        filled = float(((wanted < times[0] - step_s / 2) | (wanted > times[-1] + step_s / 2)).mean())
         padded_hw = Fit(key.source_hw, self._frame_hw).padded_hw
         black = np.broadcast_to(np.zeros(3, np.uint8), (*padded_hw, 3))
-        return Clip(images, Frame(black, key.index, key.time_s, key.captured_s), key_index, origin)
+        return Clip(images, Frame(black, key.index, key.time_s, key.captured_s), key_index, origin, filled)
 
     def _position(self, time_s: float) -> int:
         return min(range(len(self._moments)), key=lambda p: abs(self._moments[p].time_s - time_s))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -68,6 +68,7 @@ class Options:
             delays the picture until its own labels are there. Files are always synced.
         smooth_s: time constant over which scores are averaged for display; 0 for none. Results are never smoothed.
         pictures: hand out full-size frames; False where only answers are wanted.
+        thresholds: (A,) scores over which actions are said of somebody; None for the model's own.
     """
 
     every_s: float | None = None
@@ -75,6 +76,7 @@ class Options:
     display: Literal["now", "synced"] = "now"
     smooth_s: float = 0.4
     pictures: bool = True
+    thresholds: np.ndarray | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("every_s", "detect_every_s"):
@@ -104,7 +106,8 @@ class Watch:
         self.ring: Ring | None = None
         self._utc_clock = utc_clock
         self._tracker = tracker
-        self._board = AnswerBoard(len(self.model.labels), options.smooth_s)
+        limits = self.model.default_thresholds() if options.thresholds is None else options.thresholds
+        self._board = AnswerBoard(self.model.labels, limits, options.smooth_s)
         self._reference_hw = (1, 1)
         self._newest: Moment | None = None
         self._begun_s = -math.inf
@@ -242,7 +245,7 @@ class Watch:
         if clip is None:
             return None
         scored: Scored = self.wait_for(self.session.score(clip, boxes))
-        return self.answered(key, boxes, scored, due_s, available_s)
+        return self.answered(key, boxes, scored, due_s, available_s, clip.filled)
 
     def cut(self, key: Moment) -> Clip | None:
         """The clip about a key frame; None where a gap came between and it is gone."""
@@ -250,13 +253,13 @@ class Watch:
         return self.ring.clip(key, self.offsets_s, self.model.sampling.key_index)
 
     def answered(
-        self, key: Moment, boxes: Boxes, scored: Scored, due_s: float, available_s: float
+        self, key: Moment, boxes: Boxes, scored: Scored, due_s: float, available_s: float, filled: float = 0.0
     ) -> KeyFrameResult:
-        """Remember the scores of a key frame's people; arguments as for `answer`."""
+        """Remember the scores of a key frame's people; arguments as for `answer`, and the clip's `filled`."""
         now = self.clock()
         detections = Detections(boxes, scored.scores)
         with self._lock:
-            self._board.add(key.time_s, detections)
+            steady = self._board.add(key.time_s, detections, filled)
             self._clips.tick(now)
             self._computes.add(now - available_s)
             timings = Timings(self.look_ahead_s, now - available_s, scored.engine_s, self._detect_s)
@@ -265,8 +268,13 @@ class Watch:
         return KeyFrameResult(
             self.source.name, key.index, key.time_s, due_s, key.source_hw, detections, self.model,
             self.session.untrained, timings, drops,
-            self._utc_clock() - (now - key.captured_s) if self.source.live else None,
+            self._utc_clock() - (now - key.captured_s) if self.source.live else None, steady,
         )
+
+    def set_thresholds(self, thresholds: np.ndarray) -> None:
+        """Say actions over these (A,) scores from the next answer on."""
+        with self._lock:
+            self._board.thresholds = thresholds
 
     # ---- what is shown -----------------------------------------------------------------------------------------
 
@@ -280,10 +288,12 @@ class Watch:
         if frame is not None and (time_s is None or time_s - frame.time_s <= MAX_GAP_S):
             boxes = self.people_at(frame.time_s, frame.size_hw, predicted)
         with self._lock:
-            scores = self._board.scores(boxes, frame.time_s if frame is not None else 0.0)
+            at_s = frame.time_s if frame is not None else 0.0
+            scores, steady = self._board.scores(boxes, at_s), self._board.said(boxes, at_s)
         moment = time_s if time_s is not None else frame.time_s if frame is not None else 0.0
         return Update(
-            frame, moment, boxes, scores, self.status(), self.model, results, self.session.untrained, changes
+            frame, moment, boxes, scores, self.status(), self.model, results, self.session.untrained, changes,
+            steady,
         )
 
     def news(self) -> tuple[StatusChange, ...]:

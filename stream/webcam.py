@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +66,12 @@ def parser(prog: str = "python -m stream.webcam") -> CommandLine:
     shown = cli.add_argument_group("what is shown")
     shown.add_argument("--threshold", action="append", default=[], metavar="[ACTION=]X",
                        help="score that shows an action: 0.5, walk=0.6; repeatable")
+    shown.add_argument("--all-classes", action="store_true", help="show actions too that are often wrong")
     shown.add_argument("--list-actions", action="store_true", help="name the model's actions and exit")
     shown.add_argument("--every", type=float, metavar="N", help="seconds between key frames (files 1, live: fastest)")
     shown.add_argument("--smooth", type=float, default=0.4, metavar="N", help="average shown scores over N s (0.4)")
     shown.add_argument("--display", choices=("now", "synced", "none"), default="now", metavar="W",
-                       help="window, q ends: now (default), synced (waits for labels), none")
+                       help="window: now (default), synced (with its labels), none")
     out = cli.add_argument_group("what is kept (any together)")
     out.add_argument("--output", metavar="MP4", help="annotated video that browsers play")
     out.add_argument("--jsonl", metavar="FILE", help="one JSON line a key frame; - is standard output")
@@ -154,7 +156,8 @@ def _watch(
     """Iterate the pipeline; every file is closed, whatever happens."""
     from stream.picture.window import Window
 
-    limits = thresholds_for(session.model.labels, tuple(args.threshold))
+    limits = thresholds_for(session.model, tuple(args.threshold), args.all_classes)
+    options = replace(options, thresholds=limits)
     stats = Stats()
     with contextlib.ExitStack() as stack:
         outputs = _outputs(args, limits, source.fps)
@@ -165,7 +168,7 @@ def _watch(
         if events is not None:
             source, options = events.begin(source, session.model.labels), events.often_enough(options, source)
         pipeline = stack.enter_context(Pipeline(
-            source, session, options if pictures else Options(options.every_s, pictures=False)
+            source, session, options if pictures else replace(options, pictures=False)
         ))
         # Called first of all: files are whole before anything is waited for.
         stack.callback(_finish, pipeline, outputs, stats, source, ending)
@@ -337,12 +340,13 @@ def _list_actions(args: argparse.Namespace) -> int:
     from detector.weights.choose import resolve_action_model
 
     model, _ = resolve_action_model(args.model, allow_untrained=args.untrained)
-    limits = thresholds_for(model.labels, tuple(args.threshold))
+    limits = thresholds_for(model, tuple(args.threshold), args.all_classes)
     proven = model.works_on_real_video
     print(f"{len(model.labels)} actions of {model.name}, with the score that shows each:")
     for action, limit in zip(model.labels, limits):
-        star = "" if proven is None or action.name in proven else "  * learnt from renders only"
-        print(f"{action.id:>4}  {limit:.2f}  {action.name}{star}")
+        star = "" if proven is None or action.name in proven else "  * not proven on real video"
+        shown = "--" if np.isinf(limit) else f"{limit:.2f}"
+        print(f"{action.id:>4}  {shown:>4}  {action.name}{star}")
     return 0
 
 
@@ -370,7 +374,7 @@ def _check(args: argparse.Namespace) -> None:
         from detector.weights.choose import resolve_action_model
 
         model, _ = resolve_action_model(args.model, allow_untrained=args.untrained)
-        thresholds_for(model.labels, tuple(args.threshold))
+        thresholds_for(model, tuple(args.threshold), args.all_classes)
 
 
 def _display() -> bool:

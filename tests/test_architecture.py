@@ -133,8 +133,8 @@ def test_a_circle_is_seen():
 # Rooms of `detector` from the ground up: an import points to a lower floor or stays on its own.
 FLOORS = (
     ("errors", "doors", "command_line", "files", "types", "labels", "sampling", "device"),
-    ("views", "device_views", "to_supervision", "association", "tracking"), ("slowfast",), ("weights",),
-    ("person", "data", "rendering"), ("evaluation",), ("training",), ("bundled",),
+    ("views", "device_views", "to_supervision", "association", "tracking", "steady"), ("slowfast",), ("weights",),
+    ("person", "data", "rendering"), ("evaluation",), ("training",), ("bundled", "skeletons"),
 )
 
 

@@ -73,8 +73,9 @@ def test_a_video_becomes_a_video_json_lines_csv_and_a_timeline(clip, shelf, jobs
         assert sum(1 for _ in video.decode(stream)) == 60
     lines = [json.loads(line) for line in (job.folder.path / JSONL).read_text().splitlines()]
     assert [line["time_s"] for line in lines] == pytest.approx([0, 1, 2, 3], abs=0.04)
-    assert lines[0]["people"][0]["actions"][0]["name"] == "walk"
-    assert lines[-1]["people"][0]["actions"][0]["name"] == "sit"
+    said = [[action["name"] for person in line["people"] for action in person["actions"]] for line in lines]
+    # At the ends most of a clip repeats one frame: no label begins there. Poses exclude one another.
+    assert said == [[], ["walk"], ["sit"], ["sit"]]
     assert (job.folder.path / CSV).read_text().startswith("my clip,")
     spans = find_spans(job.summary, job.choices.thresholds(job.summary.labels))
     assert {s.action for s in spans} == {"walk", "sit", "stand"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
 
 import pytest
@@ -61,6 +62,21 @@ def test_a_record_survives_json(model):
 def test_views_and_honesty_survive_json(view, real):
     model = dataclasses.replace(MINE, view=view, works_on_real_video=real)
     assert record_from_json(record_to_json(model)) == model
+
+
+def test_thresholds_of_a_model_survive_json_and_older_programs_can_read_a_model_without_them():
+    thresholds = tuple(0.1 * (j % 9 + 1) for j in range(len(MINE.labels)))
+    model = dataclasses.replace(MINE, thresholds=thresholds, not_shown=(MINE.labels[0].name,))
+    assert record_from_json(record_to_json(model)) == model
+    assert not {"thresholds", "not_shown"} & json.loads(record_to_json(MINE)).keys()
+
+
+@pytest.mark.parametrize("thresholds", [[0.5], ["much"], [2.0]])
+def test_thresholds_that_do_not_fit_are_a_damaged_record(thresholds):
+    record = json.loads(record_to_json(MINE))
+    record["thresholds"] = thresholds * (len(MINE.labels) if thresholds != [0.5] else len(MINE.labels) + 1)
+    with pytest.raises(ValueError, match="thresholds"):
+        record_from_json(json.dumps(record))
 
 
 @pytest.mark.parametrize("half", [False, True])

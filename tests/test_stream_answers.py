@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from stream_fakes import an_answer, tiny_model
 
+from detector.labels import Action, LabelMap
 from detector.types import Boxes, Frame
 from stream.answers import AnswerBoard
 from stream.delay import DelayLine, SyncDelay
@@ -14,16 +15,37 @@ from stream.metrics import Beat, Rate, Spread
 from stream.results import Drops, Status, Update
 from stream.stats import Stats
 
+ONE = LabelMap("one", (Action(1, "wait"),))
+
 
 def boxes(*ids):
     return Boxes(np.zeros((len(ids), 4)), np.ones(len(ids)), ids)
 
 
 def board(*answers, **options):
-    made = AnswerBoard(1, **({"smooth_s": 0} | options))
+    made = AnswerBoard(ONE, np.full(1, 0.5), **({"smooth_s": 0} | options))
     for time_s, track_id, score in answers:
         made.add(time_s, an_answer(track_id, score))
     return made
+
+
+def test_what_is_said_of_a_track_is_that_of_its_nearest_answer_and_nobody_elses():
+    made = board((1.0, 5, 0.1), (2.0, 5, 0.9))
+    assert made.said(boxes(5, 6, -1), 1.4).columns == ((), (), ())
+    assert made.said(boxes(5, 6, -1), 1.6).columns == ((0,), (), ())
+
+
+def test_a_higher_threshold_takes_back_what_was_said():
+    made = board((1.0, 5, 0.9))
+    made.thresholds = np.full(1, 0.95)
+    assert made.said(boxes(5), 1.0).columns == ((),)
+
+
+def test_a_clip_of_repeated_frames_says_nothing():
+    made = AnswerBoard(ONE, np.full(1, 0.5), smooth_s=0)
+    assert made.add(0.0, an_answer(5, 0.9), filled=0.5).columns == ((),)
+    assert made.add(0.2, an_answer(5, 0.9), filled=0.2).columns == ((0,),)
+    assert made.add(0.4, an_answer(5, 0.1), filled=0.5).columns == ((0,),)
 
 
 def test_a_label_belongs_to_its_track_and_to_the_nearest_time():
@@ -54,7 +76,7 @@ def test_a_label_stays_while_a_slow_engine_computes_but_not_for_ever():
 
 
 def test_memory_of_answers_is_bounded():
-    made = AnswerBoard(1, history_s=10)
+    made = AnswerBoard(ONE, np.full(1, 0.5), history_s=10)
     for i in range(10_000):
         made.add(i / 10, an_answer(i // 50, 0.5))
     assert len(made._tracks) <= 4

@@ -123,7 +123,9 @@ def test_rows_are_flat_and_nobody_is_lost():
 
 
 def test_the_dictionary_is_the_json_line():
-    assert an_answer().to_dict()["people"][0]["actions"][0] == {"id": 12, "name": "stand", "score": 0.9}
+    assert an_answer().to_dict()["people"][0]["actions"][0] == {
+        "id": 12, "name": "stand", "score": 0.9, "proven": True
+    }
     assert len(an_answer().to_dict(all_scores=True)["people"][1]["actions"]) == 3
 
 

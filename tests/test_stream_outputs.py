@@ -21,7 +21,7 @@ from detector.types import Boxes, Detections
 from stream.outputs.ava_csv import AvaCsv
 from stream.outputs.film import Mp4Writer
 from stream.outputs.json_lines import JsonLines
-from stream.results import Drops, KeyFrameResult, Timings, result_to_json, thresholds_for
+from stream.results import Drops, KeyFrameResult, SteadyRows, Timings, result_to_json, thresholds_for
 from stream.sources.decode import open_video
 
 LIMITS = np.array([0.5, 0.5, 0.8], np.float32)
@@ -44,7 +44,8 @@ def test_json_is_schema_1():
         "schema": 1, "source": "door.mp4", "time_s": 2.0, "frame": 48, "size": [500, 400],
         "people": [
             {"id": 7, "box": [10.0, 20.0, 110.3, 220.0], "score": 0.97,
-             "actions": [{"id": 12, "name": "stand", "score": 0.9}, {"id": 11, "name": "sit", "score": 0.6}]},
+             "actions": [{"id": 12, "name": "stand", "score": 0.9, "proven": True},
+                         {"id": 11, "name": "sit", "score": 0.6, "proven": True}]},
             {"id": -1, "box": [0.0, 0.0, 50.0, 50.0], "score": 0.5, "actions": []},
         ],
         "model": "tiny", "untrained": False, "look_ahead_s": 1.0, "compute_s": 0.65,
@@ -376,3 +377,36 @@ def test_lines_for_an_ascii_terminal_are_still_json(monkeypatch):
     first, *rest = taken.buffer.getvalue().decode("ascii").splitlines()
     assert json.loads(first)["source"] == "Tür \U0001f6aa.mp4"
     assert len(rest) > 1
+
+
+def test_an_action_that_is_not_proven_on_real_video_says_so():
+    result = a_result(model=tiny_model(works_on_real_video=("sit",)))
+    first = result_to_json(result, LIMITS)["people"][0]["actions"]
+    assert [(a["name"], a["proven"]) for a in first] == [("stand", False), ("sit", True)]
+    everything = result_to_json(result, LIMITS, all_scores=True)["people"][1]["actions"]
+    assert [a["proven"] for a in everything] == [False, True, False]
+    untrained = result_to_json(a_result(untrained=True), LIMITS)["people"][0]["actions"]
+    assert not any(a["proven"] for a in untrained)
+
+
+def test_what_is_said_is_steady_unless_other_thresholds_are_asked_for():
+    result = a_result(steady=SteadyRows(((0,), (2,)), LIMITS))
+    said = [[a["name"] for a in p["actions"]] for p in result_to_json(result, LIMITS)["people"]]
+    assert said == [["sit"], ["walk"]]
+    assert [[a.name for a in p.actions] for p in result.people()] == said
+    hidden = np.where(np.arange(3) == 0, np.inf, LIMITS)
+    assert [[a.name for a in p.actions] for p in result.people(hidden)] == [[], ["walk"]]
+    assert [[a.name for a in p.actions] for p in result.people(np.full(3, 0.55))] == [["stand", "walk", "sit"], []]
+
+
+def test_some_of_the_people_keep_what_is_said_of_them():
+    result = a_result(steady=SteadyRows(((0,), (2,)), LIMITS)).only(np.array([False, True]))
+    assert [[a.name for a in p.actions] for p in result.people()] == [["walk"]]
+
+
+def test_thresholds_are_the_models_own_and_what_is_too_often_wrong_is_hidden():
+    model = tiny_model(thresholds=(0.4, 0.5, 0.6), not_shown=("walk",))
+    np.testing.assert_allclose(thresholds_for(model), [0.4, 0.5, np.inf])
+    np.testing.assert_allclose(thresholds_for(model, all_classes=True), [0.4, 0.5, 0.6])
+    np.testing.assert_allclose(thresholds_for(model, ("0.2",)), [0.2, 0.2, np.inf])
+    np.testing.assert_allclose(thresholds_for(model, ("walk=0.3",)), [0.4, 0.5, 0.3])

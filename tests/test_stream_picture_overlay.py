@@ -5,6 +5,7 @@ import pytest
 from stream_fakes import LABELS, tiny_model
 
 from detector.types import Boxes, Frame
+from stream.picture import overlay
 from stream.picture.overlay import (
     action_lines,
     colour_of,
@@ -15,7 +16,8 @@ from stream.picture.overlay import (
     status_parts,
 )
 from stream.picture.placing import place_labels
-from stream.results import Drops, Status, Update, shown_actions
+from stream.picture.text import panel
+from stream.results import Drops, Status, SteadyRows, Update, shown_actions
 
 LIMITS = np.full(len(LABELS), 0.5, np.float32)
 
@@ -161,3 +163,20 @@ def test_nobody_is_an_ordinary_picture():
     assert np.array_equal(draw_people(image, Boxes.empty(), []), image)
     with pytest.raises(ValueError, match="expected a picture"):
         draw_update(an_update(np.zeros((0, 4)), [], frame=None), LIMITS)
+
+
+def test_lines_of_text_are_steady():
+    steady = SteadyRows(((2,), ()), LIMITS)
+    update = an_update([[0, 0, 9, 9], [20, 0, 29, 9]], [[0.6, 0.9, 0.4]] * 2, steady=steady)
+    assert action_lines(update, LIMITS) == [(("#1", ""), ("walk", "0.40")), (("#2", ""),)]
+    assert action_lines(update.only(np.array([False, True])), None) == [(("#2", ""),)]
+
+
+@pytest.mark.parametrize(("width", "form"), [(640, 0), (140, 1)])
+def test_the_meaning_of_a_star_is_told_on_narrow_pictures_too(monkeypatch, width, form):
+    said = []
+    monkeypatch.setattr(overlay, "panel", lambda rows, *args, **options: said.append(rows[0][0]) or panel(
+        rows, *args, **options))
+    update = an_update(np.zeros((0, 4)), [], shape=(240, width), model=tiny_model(works_on_real_video=("stand",)))
+    draw_update(update, LIMITS)
+    assert said[-1].endswith(overlay.UNPROVEN[form])

@@ -81,6 +81,12 @@ def test_clip_is_clamped_at_both_ends():
     assert clip.images[:, 0, 0, 0].tolist() == [0, 0, 5, 9]
 
 
+@pytest.mark.parametrize(("key_s", "share"), [(0.0, 0.5), (0.9, 0.25), (0.5, 0.0)])
+def test_a_clip_says_how_much_of_it_repeats_a_frame(key_s, share):
+    ring = filled(10, 1)
+    assert ring.clip(ring.nearest(key_s), np.array([-0.3, -0.2, 0.0, 0.2]), 2).filled == share
+
+
 def test_old_frames_go_by_time_and_their_memory_is_used_again():
     ring = filled(30, 20, horizon_s=2.0)
     assert ring.nearest(0.0).time_s >= 20 - 1 / 30 - 2.0 - 1e-6

@@ -204,8 +204,8 @@ def test_actions_are_listed_with_their_thresholds_and_what_is_proven(command, ca
     assert command("--list-actions", "--threshold", "stand=0.55") == 0
     assert capsys.readouterr().out.splitlines() == [
         "3 actions of tiny, with the score that shows each:",
-        "  11  0.70  sit  * learnt from renders only",
-        "  12  0.55  stand  * learnt from renders only",
+        "  11  0.70  sit  * not proven on real video",
+        "  12  0.55  stand  * not proven on real video",
         "  14  0.70  walk",
     ]
 

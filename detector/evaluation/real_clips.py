@@ -39,9 +39,13 @@ class Video:
     def clip_at(self, time_s: float, model: ActionModel, frozen: bool = False) -> Clip:
         """The clip whose key frame is nearest to a moment; ends are held, as at a stream's ends."""
         offsets = model.sampling.offsets_s * (0 if frozen else 1)
-        index = np.clip(np.round((time_s + offsets) * self.fps), 0, len(self.images) - 1).astype(int)
+        wanted = time_s + offsets
+        index = np.clip(np.round(wanted * self.fps), 0, len(self.images) - 1).astype(int)
+        # As the ring of a stream counts it: half a sample's tolerance.
+        slack_s, end_s = model.sampling.step_s / 2, (len(self.images) - 1) / self.fps
+        filled = float(((wanted < -slack_s) | (wanted > end_s + slack_s)).mean())
         key = Frame(np.zeros((*self.size_hw, 3), np.uint8), int(index[model.sampling.key_index]), time_s)
-        return Clip(self.images[index], key, model.sampling.key_index)
+        return Clip(self.images[index], key, model.sampling.key_index, filled=filled)
 
 
 def load_video(path: Path, short_side_px: int, max_frames: int = 0) -> Video:

@@ -36,6 +36,10 @@ def record_to_json(model: ActionModel) -> str:
     kind = next(kind for kind, view in _VIEWS.items() if type(model.view) is view)
     record = dataclasses.asdict(model)
     record["view"] = {"kind": kind, **record["view"]}
+    # Programs from before these were there can read what does not have them.
+    for name, default in (("thresholds", None), ("not_shown", ())):
+        if record[name] == default:
+            del record[name]
     return json.dumps(record, indent=1)
 
 
@@ -51,6 +55,7 @@ def record_from_json(text: str) -> ActionModel:
     labels = data.pop("labels")
     weights = data.pop("weights")
     real = data.pop("works_on_real_video")
+    thresholds = data.pop("thresholds", None)
     model = ActionModel(
         network=config_of(data.pop("network")),
         labels=LabelMap(labels["name"], tuple(Action(**action) for action in labels["actions"])),
@@ -58,6 +63,8 @@ def record_from_json(text: str) -> ActionModel:
         view=view_type(**view),
         weights=WeightsFile(**weights) if weights else None,
         works_on_real_video=None if real is None else tuple(real),
+        thresholds=None if thresholds is None else tuple(thresholds),
+        not_shown=tuple(data.pop("not_shown", ())),
         **data,
     )
     _check(model)
@@ -67,11 +74,13 @@ def record_from_json(text: str) -> ActionModel:
 def _check(model: ActionModel) -> None:
     """Types and bounds of what a file states; a text in place of a number would be found out only in mid-run."""
     texts = [model.name, model.accuracy, model.notes, model.labels.name, *(a.name for a in model.labels),
-             *(a.group for a in model.labels), *(model.works_on_real_video or ())]
+             *(a.group for a in model.labels), *(model.works_on_real_video or ()), *model.not_shown]
     if not all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts):
         raise ValueError("got a text that is none or is longer than a page")
     if len(model.labels) != model.network.num_classes:
         raise ValueError(f"got {len(model.labels)} labels, expected {model.network.num_classes}, one a class")
+    if model.thresholds is not None and len(model.thresholds) != len(model.labels):
+        raise ValueError(f"thresholds: got {len(model.thresholds)}, expected {len(model.labels)}, one a label")
     sampling, view = model.sampling, model.view
     if model.network.causal:
         # A causal network's clips may be longer than what its head averages, and end with the key frame.
@@ -84,6 +93,7 @@ def _check(model: ActionModel) -> None:
     if not isinstance(model.experimental, bool):
         raise ValueError(f"experimental: got {model.experimental!r:.40}, expected true or false")
     bounds = {"sampling.stride": (sampling.stride, 1, 1000), "sampling.fps": (sampling.fps, 0.01, 1000)}
+    bounds |= {f"thresholds[{j}]": (value, 0, 1) for j, value in enumerate(model.thresholds or ())}
     for name, value in vars(view).items():
         if not isinstance(value, bool):
             bounds[f"view.{name}"] = (value, 0.1, 4096)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from detector.errors import UserError
 from detector.labels import LabelMap
 from detector.sampling import Sampling
@@ -49,10 +51,12 @@ class ActionModel:
         labels: what its columns mean.
         weights: its file; None for a network without any (only with `--untrained`).
         accuracy: one line, with data set and protocol: "24.67 mAP on AVA v2.2 validation (published)".
-        works_on_real_video: action names for which a figure on real video says so; None where the model was
-            trained on real video anyway.
+        works_on_real_video: action names whose precision on real video was measured to be at least 0.7 as they are
+            shown; None where the model was trained on real video anyway.
         notes: limits worth a line.
         experimental: it runs in a way that its weights were not trained for.
+        thresholds: (A,) scores over which its actions are shown, chosen for this model; None for the label map's.
+        not_shown: action names that are wrong too often to be shown unless all classes are asked for.
     """
 
     name: str
@@ -65,6 +69,23 @@ class ActionModel:
     works_on_real_video: tuple[str, ...] | None = None
     notes: str = ""
     experimental: bool = False
+    thresholds: tuple[float, ...] | None = None
+    not_shown: tuple[str, ...] = ()
+
+    def default_thresholds(self, all_classes: bool = False) -> np.ndarray:
+        """(A,) float32 score over which each action is shown: the model's own, else its label map's.
+
+        Args:
+            all_classes: also those of `not_shown`, which are infinite otherwise.
+        """
+        limits = self.labels.default_thresholds() if self.thresholds is None else np.array(self.thresholds, np.float32)
+        if not all_classes:
+            limits[[j for j, action in enumerate(self.labels) if action.name in self.not_shown]] = np.inf
+        return limits
+
+    def is_proven(self, column: int) -> bool:
+        """Whether the action is known to be right on real video most times that it is shown."""
+        return self.works_on_real_video is None or self.labels[column].name in self.works_on_real_video
 
     def as_causal(self) -> ActionModel:
         """The same weights in a network that looks back only, with no look-ahead; itself where it is one already.
@@ -85,7 +106,8 @@ class ActionModel:
             raise UserError(f"--causal: {self.name} cannot look back only ({error})") from None
         return replace(
             self, name=f"{self.name}-causal", network=network, sampling=replace(self.sampling, ahead=0), accuracy="",
-            works_on_real_video=None, notes="causal with weights that were trained to look ahead", experimental=True,
+            works_on_real_video=None, thresholds=None, not_shown=(),
+            notes="causal with weights that were trained to look ahead", experimental=True,
         )
 
 

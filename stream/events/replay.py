@@ -133,7 +133,7 @@ def _watch(
     if video is not None:
         stack.callback(video.close)
     answers = stack.enter_context(contextlib.closing(open_anew(outputs.answers))) if outputs.answers else None
-    limits = thresholds_for(session.model.labels)
+    limits = thresholds_for(session.model)
     options = Options(every_s=every_s, pictures=video is not None)
     for update in stack.enter_context(Pipeline(source, session, options)):
         for result in update.results:
@@ -150,7 +150,7 @@ def keep_answers(film: str, path: Path, session: Session, every_s: float = EVERY
     from stream.results import thresholds_for
     from stream.sources import open_source
 
-    limits, part = thresholds_for(session.model.labels), path.with_suffix(".part")
+    limits, part = thresholds_for(session.model), path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with part.open("w", encoding="utf-8") as file, \
             Pipeline(open_source(film), session, Options(every_s=every_s, pictures=False)) as pipeline:

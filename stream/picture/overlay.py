@@ -11,7 +11,7 @@ from detector.types import Boxes
 from detector.weights.records import ActionModel
 from stream.picture.placing import place_labels
 from stream.picture.text import Colour, Sprite, font_px, line_height, panel, paste, slanted_mask, text_width
-from stream.results import Status, Update, shown_actions
+from stream.results import Status, Update
 
 # Far apart in hue and lightness, readable beside each other for most colour-blind people (after Okabe and Ito), BGR.
 PALETTE: tuple[Colour, ...] = (
@@ -21,7 +21,8 @@ PALETTE: tuple[Colour, ...] = (
 NO_TRACK: Colour = (190, 190, 190)
 ALERT: Colour = (40, 40, 170)
 UNTRAINED = "UNTRAINED: RANDOM SCORES"
-RENDERS_ONLY = "* learnt from renders only"
+# What a star means; the shorter form where a picture is narrow.
+UNPROVEN = ("* not proven on real video", "* unproven")
 
 
 def colour_of(track_id: int) -> Colour:
@@ -37,7 +38,7 @@ def draw_update(
 
     Args:
         update: with a frame.
-        thresholds: (A,) as of `stream.results.thresholds_for`; the labels' own unless given.
+        thresholds: (A,) as of `stream.results.thresholds_for`; those of the stream unless given.
         actions_shown: columns that may be shown; None for all.
         max_actions: lines a person.
         status_line: draw it.
@@ -50,7 +51,6 @@ def draw_update(
     """
     if update.frame is None:
         raise ValueError("update.frame: got None, expected a picture; only draw updates that have one")
-    thresholds = update.model.labels.default_thresholds() if thresholds is None else thresholds
     image = update.frame.image.copy()
     if update.untrained:
         _paint_watermark(image, UNTRAINED)
@@ -96,7 +96,7 @@ def draw_watermark(image: np.ndarray, text: str = UNTRAINED) -> np.ndarray:
 
 
 def action_lines(
-    update: Update, thresholds: np.ndarray, actions_shown: Collection[int] | None = None, max_actions: int = 4
+    update: Update, thresholds: np.ndarray | None, actions_shown: Collection[int] | None = None, max_actions: int = 4
 ) -> list[tuple[tuple[str, str], ...]]:
     """The lines of text of each person: a name, then actions over their threshold, best first.
 
@@ -104,11 +104,11 @@ def action_lines(
     """
     model = update.model
     lines = []
-    for track_id, scores in zip(update.boxes.track_id.tolist(), update.scores):
-        columns = [j for j in shown_actions(scores, thresholds) if actions_shown is None or j in actions_shown]
+    for i, (track_id, scores) in enumerate(zip(update.boxes.track_id.tolist(), update.scores)):
+        columns = [j for j in update.shown(i, thresholds) if actions_shown is None or j in actions_shown]
         head = (f"#{track_id}" if track_id >= 0 else "person", "")
         lines.append((head, *(
-            (model.labels[j].short_name + ("*" if _renders_only(model, j) else ""), f"{scores[j]:.2f}")
+            (model.labels[j].short_name + ("" if model.is_proven(j) else "*"), f"{scores[j]:.2f}")
             for j in columns[:max_actions]
         )))
     return lines
@@ -129,11 +129,6 @@ def status_parts(status: Status, time_s: float) -> list[str]:
         parts.append(status.message)
     parts += [status.engine, f"{status.drops.frames} frames dropped"]
     return [part for part in parts if part]
-
-
-def _renders_only(model: ActionModel, column: int) -> bool:
-    known = model.works_on_real_video
-    return known is not None and model.labels[column].name not in known
 
 
 def _paint_people(
@@ -178,17 +173,21 @@ def _paint_leader(image: np.ndarray, box: np.ndarray, x: int, y: int, size_hw: t
 def _status_sprite(
     size_hw: tuple[int, int], status: Status, time_s: float, model: ActionModel | None = None
 ) -> Sprite | None:
-    """The status line for a picture of that size; what does not fit is left out, None where nothing does."""
+    """The status line for a picture of that size; what does not fit is left out, None where nothing does.
+
+    What a star means stays longest.
+    """
     h, w = size_hw
     px = max(font_px(size_hw) - 2, 11)
     parts = status_parts(status, time_s)
+    text = note = ""
     if model is not None and model.works_on_real_video is not None:
-        parts.append(RENDERS_ONLY)
-    text = ""
+        note = next((form for form in UNPROVEN if text_width(form, px) <= w - px), "")
     for part in parts:
         longer = f"{text}  ·  {part}" if text else part
-        if text_width(longer, px) <= w - px:
+        if text_width(f"{longer}  ·  {note}" if note else longer, px) <= w - px:
             text = longer
+    text = "  ·  ".join(words for words in (text, note) if words)
     return panel(((text, ""),), px, width=w, alpha=0.65) if text and h > 3 * line_height(px) else None
 
 

@@ -151,7 +151,7 @@ class Camera:
     def thresholds(self) -> np.ndarray:
         """(A,) scores over which its actions are shown; its model must be there."""
         assert self._session is not None
-        return thresholds_of(self.settings, self._session.model.labels)
+        return thresholds_of(self.settings, self._session.model)
 
     def actions(self) -> list[int] | None:
         """Columns of the actions that are of interest."""
@@ -363,7 +363,7 @@ class Camera:
         """A new life, after a start or a gap."""
         assert self._session is not None
         tracker = Renumbered(self._create_tracker(), self._last_id)
-        options = Options(smooth_s=self.settings.smooth)
+        options = Options(smooth_s=self.settings.smooth, thresholds=self.thresholds())
         watch = Watch(Feed(self.name), self._session, options, tracker, self._clock)
         if self._watch is not None:
             self.counts.dropped("gap")

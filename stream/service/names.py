@@ -9,6 +9,8 @@ import numpy as np
 
 from detector.errors import UserError, nearest_names
 from detector.labels import LabelMap
+from detector.weights.records import ActionModel
+from stream.results import thresholds_for
 from stream.service.mistakes import Mistakes
 from stream.service.reading import Described
 from stream.service.rule_reading import unknown_actions
@@ -82,11 +84,10 @@ def _check_detector(detector: str) -> None:
     raise UserError(f"got {detector!r}, expected one of {', '.join(known)} or a .pth file; perhaps {near}?")
 
 
-def thresholds_of(camera: Camera, labels: LabelMap) -> np.ndarray:
+def thresholds_of(camera: Camera, model: ActionModel | LabelMap) -> np.ndarray:
     """(A,) float32 scores over which a camera's actions are shown; `all` first, then single ones."""
-    limits = labels.default_thresholds().copy()
-    if "all" in camera.thresholds:
-        limits[:] = camera.thresholds["all"]
+    settings = (f"{camera.thresholds['all']}",) if "all" in camera.thresholds else ()
+    limits, labels = thresholds_for(model, settings), model if isinstance(model, LabelMap) else model.labels
     for action, score in camera.thresholds.items():
         if action != "all":
             limits[labels.find(action)] = score
