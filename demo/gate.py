@@ -34,7 +34,7 @@ GRADIO_PATHS = (
 )
 EVENT_PATH, MAX_EVENT_BYTES = "/gradio_api/queue/join", 200_000
 LINE_PATH, UPLOAD_PATH = "/line", "/upload"
-OWN_PATHS = (UPLOAD_PATH, "/files/", LINE_PATH, "/healthz")
+OWN_PATHS = (UPLOAD_PATH, "/files/", LINE_PATH, "/healthz", "/clip.mp4", "/clip.json")
 METHODS = ("GET", "HEAD", "POST")
 # An event of the page is a few hundred bytes; whoever takes longer to send it holds a place for nothing.
 BODY_S = 10.0
