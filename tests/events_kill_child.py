@@ -1,6 +1,6 @@
 """A process that is killed: it writes events as fast as it can, tells them on, and says what was acknowledged.
 
-Arguments: folder, first number. Each acknowledged event's id is a line of `acknowledged`, each change that was told a
+Arguments: folder, first number, database. Each acknowledged event's id is a line of `acknowledged`, each change that was told a
 line of `told`; both are on disk before the next one.
 """
 
@@ -43,8 +43,8 @@ class ToFile:
         """Nothing to close."""
 
 
-def main(folder: Path, number: int) -> None:
-    store = Store(str(folder / "events.db"), targets=("file",))
+def main(folder: Path, number: int, url: str) -> None:
+    store = Store(url, targets=("file",))
     deliverer = Deliverer(store, ToFile(folder / "told"))
     acknowledged = Line(folder / "acknowledged")
     while True:
@@ -57,4 +57,4 @@ def main(folder: Path, number: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -433,7 +433,7 @@ def test_postgresql_may_go_away_and_come_back(postgres, tmp_path):
     store.close()
 
 
-def killed_at_random(folder: Path, kills: int, seed: int) -> tuple[list[str], list[str]]:
+def killed_at_random(folder: Path, url: str, kills: int, seed: int) -> tuple[list[str], list[str]]:
     """What was acknowledged and what was told by a process that is killed again and again."""
     rng = random.Random(seed)
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
@@ -442,7 +442,7 @@ def killed_at_random(folder: Path, kills: int, seed: int) -> tuple[list[str], li
     for n in range(kills):
         before = lines.stat().st_size
         child = subprocess.Popen([sys.executable, str(ROOT / "tests" / "events_kill_child.py"), str(folder),
-                                  str(100_000 * n)], env=env, stderr=subprocess.PIPE)
+                                  str(100_000 * n), url], env=env, stderr=subprocess.PIPE)
         give_up_s = time.monotonic() + 60
         while lines.stat().st_size == before and child.poll() is None and time.monotonic() < give_up_s:
             time.sleep(0.01)
@@ -456,8 +456,18 @@ def killed_at_random(folder: Path, kills: int, seed: int) -> tuple[list[str], li
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_kill_9_loses_nothing_acknowledged_and_tells_nothing_twice(tmp_path, kills):
-    acknowledged, _ = killed_at_random(tmp_path, kills, seed=kills)
-    store = Store(str(tmp_path / "events.db"), targets=("file",))
+    nothing_is_lost_or_told_twice(tmp_path, str(tmp_path / "events.db"), kills)
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_kill_9_loses_nothing_on_postgresql_either(tmp_path, kills):
+    with a_postgres() as server:
+        nothing_is_lost_or_told_twice(tmp_path, server.url, kills)
+
+
+def nothing_is_lost_or_told_twice(tmp_path: Path, url: str, kills: int) -> None:
+    acknowledged, _ = killed_at_random(tmp_path, url, kills, seed=kills)
+    store = Store(url, targets=("file",))
     kept = collections.Counter(event.id for event in store.events())
     assert set(kept.values()) == {1}
     assert {line.split()[0] for line in acknowledged} <= set(kept)

@@ -86,7 +86,7 @@ def test_a_secret_is_read_from_a_file_beside_the_description(write):
     ("\ncameras:\n  a: {source: !file nowhere}", 3, ["nowhere cannot be read (No such file or directory)"]),
     ("\ncameras:\n  a: {source: !exec rm}", 3, ["got !exec", "!file PATH"]),
     ("a: [b", 1, ["not YAML"]),
-    ("- a", 1, ["got a list", "defaults, server, cameras"]),
+    ("- a", 1, ["got a list", "defaults, server, events, cameras"]),
     ("", 1, ["got nothing"]),
 ])
 def test_a_mistake_is_one_line_with_its_place(write, text, line, words):

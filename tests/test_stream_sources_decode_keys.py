@@ -89,3 +89,19 @@ def test_without_the_hardware_one_line_is_said_and_software_decodes(film, hardwa
     assert [at for _, at in got] == list(range(50))
     assert np.abs(np.array([number for number, _ in got]) - np.arange(50)).max() == 0
     assert len([r for r in caplog.records if "in software" in r.getMessage()]) <= 1
+
+
+def test_one_of_so_many_pictures_is_handed_out_with_its_own_time(film):
+    with open_video(film, low_delay=True, decoding=Decoding(every=lambda: 4)) as video:
+        got = numbers(video)
+    assert [at for _, at in got] == [number for number, _ in got]
+    assert [at for _, at in got][:3] == [3, 7, 11]
+    assert len(got) in (12, 13)  # what the decoder held back at the end comes whole
+
+
+def test_packets_alone_are_shown_and_nothing_is_decoded(film):
+    packets = []
+    decoding = Decoding(tap=lambda packet, stream: packets.append(packet.size), packets_only=True)
+    with open_video(film, low_delay=True, decoding=decoding) as video:
+        assert list(video) == []
+    assert len([size for size in packets if size]) == 5 * GOP

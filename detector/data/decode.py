@@ -51,11 +51,15 @@ class Decoding:
         hardware: `none`, `auto`, `vaapi` or `cuda`; where there is no such decoder, one line and software.
         keys_only: asked before each packet; True leaves out all but key frames (nine tenths of the work and more).
         tap: is shown (packet, stream) before the packet is decoded, in the reading thread; None for nobody.
+        every: asked before each picture; one of so many is turned into colours, the others are left out.
+        packets_only: decode nothing; what reads the stream wants its packets alone.
     """
 
     hardware: str = "none"
     keys_only: Callable[[], bool] = lambda: False
     tap: Callable[[Any, Any], None] | None = None
+    every: Callable[[], int] = lambda: 1
+    packets_only: bool = False
 
 
 class VideoError(Exception):
@@ -122,8 +126,9 @@ class Video:
         self, container: Any, stream: Any, place: str | Path, is_file: bool, decoding: Decoding | None = None
     ) -> None:
         self._container, self._stream, self._place, self._is_file = container, stream, place, is_file
-        self._keys_only, self._needs_key = (decoding or Decoding()).keys_only, False
-        self._tap = decoding.tap if decoding else None
+        decoding = decoding or Decoding()
+        self._keys_only, self._needs_key, self._packets_only = decoding.keys_only, False, decoding.packets_only
+        self._tap, self._every, self._left_out = decoding.tap, decoding.every, 0
         rate = stream.average_rate or stream.guessed_rate
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self._period_s = 1 / float(rate) if rate and 0 < rate <= 1000 else 0.04
@@ -173,9 +178,10 @@ class Video:
         if from_s > 0:
             self._container.seek(math.floor((from_s + self.start_s) / self._base), stream=self._stream, backward=True)
         for packet in self._packets():
-            for frame in self._decode(packet):
-                yield from self._finished(frame)
-        for frame in self._lost_at_end():
+            for frame in () if self._packets_only else self._decode(packet):
+                if self._is_wanted():
+                    yield from self._finished(frame)
+        for frame in () if self._packets_only else self._lost_at_end():
             yield from self._finished(frame)
         if self._deinterlace is not None:
             yield from self._deinterlace.rest()
@@ -235,6 +241,13 @@ class Video:
                 if self._tap is not None:
                     self._tap(packet, self._stream)
                 yield packet
+
+    def _is_wanted(self) -> bool:
+        self._left_out += 1
+        if self._left_out < self._every():
+            return False
+        self._left_out = 0
+        return True
 
     def _decode(self, packet: Any) -> list[Any]:
         import av

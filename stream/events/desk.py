@@ -97,7 +97,8 @@ class Desk:
         self._forgot_s = -FORGET_EVERY_S
 
     def camera(
-        self, name: str, source_name: str = "", *, rules: RuleSet | None = None, file: str | None = None
+        self, name: str, source_name: str = "", *, rules: RuleSet | None = None, file: str | None = None,
+        record: bool = True,
     ) -> CameraDesk:
         """Begin to watch a camera.
 
@@ -106,8 +107,9 @@ class Desk:
             source_name: what is watched, without credentials.
             rules: of this camera; the desk's unless given.
             file: path of a video file, whose films are cut out of it; None for a live source.
+            record: make pictures and films, where the configuration wants them.
         """
-        desk = CameraDesk(self, name, source_name, self.rules if rules is None else rules, file)
+        desk = CameraDesk(self, name, source_name, self.rules if rules is None else rules, file, record)
         self._cameras[name] = desk
         return desk
 
@@ -228,13 +230,15 @@ class CameraDesk:
         paused: rules are not asked while it is.
     """
 
-    def __init__(self, desk: Desk, name: str, source_name: str, rules: RuleSet, file: str | None) -> None:
+    def __init__(
+        self, desk: Desk, name: str, source_name: str, rules: RuleSet, file: str | None, record: bool = True
+    ) -> None:
         self.name, self.rules, self._desk = name, rules, desk
         self.engine = RuleEngine(name, rules, source=source_name)
         self.recorder: CameraRecorder | FileRecorder | None = None
         self.paused = False
         films = desk.config.films
-        if films.films or films.snapshots:
+        if record and (films.films or films.snapshots):
             if file is None:
                 self.recorder = CameraRecorder(films, desk.shelf, desk.put_media, utc_clock=desk._utc)
             else:
@@ -290,6 +294,11 @@ class CameraDesk:
                 self.engine.new_id(now), self.name, "snapshot", "snapshot", self._last.time_s, self._last.time_s,
                 start_utc=now, told_utc=now, end_s=self._last.time_s, end_utc=now, peak_utc=now,
             ))
+
+    def why_not(self, rule: str | None = None) -> list[str]:
+        """What kept a rule, or all rules, from telling anything in the last minute, a line each."""
+        with self._lock:
+            return [str(hindrance) for hindrance in self.engine.why_not(rule)]
 
     def set_online(self, online: bool) -> None:
         """Say over MQTT whether the camera gives pictures."""

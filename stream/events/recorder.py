@@ -79,7 +79,7 @@ class CameraRecorder(Recorder):
 
     def watched(self, source: Source) -> Source:
         """The source itself, whose pictures are encoded into the ring where its packets are none to be kept."""
-        return _Watched(source, self._see)
+        return _Watched(source, self.see)
 
     def take(self, change: EventChange) -> None:
         """A change of an event of this camera; never waits."""
@@ -94,6 +94,16 @@ class CameraRecorder(Recorder):
             self._jobs.append(("snapshot", event))
             self.ring.changed.notify_all()
 
+    def see(self, frame: Frame) -> None:
+        """A picture; it is encoded into the ring where the camera's packets are none to be kept. Never waits."""
+        if self.ring.usable:
+            return
+        if len(self._threads) == 1:
+            self._threads.append(threading.Thread(target=self._encode, name="small films", daemon=True))
+            self._threads[1].start()
+        with contextlib.suppress(Closed):
+            self._frames.put(frame)
+
     def close(self, timeout_s: float = 10.0) -> bool:
         """Finish the films with what there is; True if that ended in time."""
         self.ring.close()
@@ -102,15 +112,6 @@ class CameraRecorder(Recorder):
         for thread in self._threads:
             thread.join(max(give_up_s - time.monotonic(), 0))
         return not any(thread.is_alive() for thread in self._threads)
-
-    def _see(self, frame: Frame) -> None:
-        if self.ring.usable:
-            return
-        if len(self._threads) == 1:
-            self._threads.append(threading.Thread(target=self._encode, name="small films", daemon=True))
-            self._threads[1].start()
-        with contextlib.suppress(Closed):
-            self._frames.put(frame)
 
     def _encode(self) -> None:
         encoder = FrameEncoder(self.ring)

@@ -29,6 +29,10 @@ class Lines:
         self.file = file
         self.of: dict[Where, int] = {(): 1}
 
+    def hides(self, path: Where) -> bool:
+        """Whether the value at a path must not be repeated."""
+        return False
+
     def error(self, path: Where, message: str) -> UserError:
         """A mistake at a path: `rules.yaml, line 7, rules[0].over: got ...`."""
         known = path
@@ -163,7 +167,14 @@ def _told(model: type[BaseModel], mistake: Any, lines: Lines) -> UserError:
     if not said.startswith(("got ", "expected ")):
         said = f"expected {said.removeprefix('input should be ')}"
     shown = "" if said.startswith("got ") or isinstance(got, dict | list) else f"got {_shown(got)}, "
+    if lines.hides(path):
+        return lines.error(path, f"got a value that is not shown, {_without_values(said)}")
     return lines.error(path, shown + said)
+
+
+def _without_values(said: str) -> str:
+    # What stands behind "got" may be the value itself.
+    return said if said.startswith("expected ") else "expected another"
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from detector.errors import UserError
 from stream.results import KeyFrameResult, result_to_json
 from stream.service.camera import Camera
 from stream.service.door import Door
+from stream.service.events_api import add_events
 from stream.service.metrics import CONTENT_TYPE
 from stream.service.running import Service
 from stream.service.settings import Server
@@ -81,6 +82,7 @@ def create_app(service: Service) -> FastAPI:
     _add_state(app, service)
     _add_changes(app, service)
     _add_pictures(app, service, followers)
+    add_events(app, service.events, followers, _may_change(service))
     return app
 
 
@@ -117,10 +119,16 @@ def _add_state(app: FastAPI, service: Service) -> None:
         return HTMLResponse(_docs_page(app.openapi()))
 
 
-def _add_changes(app: FastAPI, service: Service) -> None:
+def _may_change(service: Service) -> Callable[[], None]:
     def may_change() -> None:
         if service.described.file.server.token is None:
             raise HTTPException(403, "changes need a token: set server.token in the cameras' file")
+
+    return may_change
+
+
+def _add_changes(app: FastAPI, service: Service) -> None:
+    may_change = _may_change(service)
 
     @app.post("/api/cameras/{name}", status_code=201, summary="Run one more camera, until the process ends")
     def add(name: str, settings: dict[str, Any] = Body(...)) -> dict[str, str]:  # noqa: B008
@@ -143,7 +151,7 @@ def _add_changes(app: FastAPI, service: Service) -> None:
     @app.delete("/api/cameras/{name}", summary="Stop a camera and forget it, until the process ends")
     def remove(name: str) -> dict[str, str]:
         may_change()
-        service.supervisor.remove(name)
+        service.remove(name)
         return {"removed": name}
 
 
@@ -223,6 +231,8 @@ def _docs_page(schema: dict[str, Any]) -> str:
     rows.append(
         "<tr><td>WebSocket</td><td><code>/api/cameras/{name}/answers</code></td>"
         "<td>Each answer as one JSON text</td></tr>"
+        "<tr><td>WebSocket</td><td><code>/api/events/changes</code></td>"
+        "<td>Each change of an event as one JSON text</td></tr>"
     )
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>slowfast-live</title>"

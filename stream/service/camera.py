@@ -12,25 +12,27 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from detector.errors import UserError
-from detector.types import Boxes, Clip, Frame
+from detector.types import Boxes, Frame
 from stream.results import KeyFrameResult, Update
 from stream.ring import Moment
 from stream.service.counts import Counts, Meter, NoMeter, State, reason_of
 from stream.service.motion import MotionGate
 from stream.service.names import actions_of, thresholds_of
 from stream.service.pace import Pace, Rhythm
-from stream.service.privacy import Blackout
+from stream.service.parts import Feed, Job, Renumbered, gap_between
+from stream.service.privacy import Blackout, blur
 from stream.service.settings import Camera as Settings
 from stream.session import Scored, Session
 from stream.sources import Source, SourceStatus
+from stream.sources.decode import Decoding
 from stream.sources.reconnect import Backoff
 from stream.watching import Options, Tracker, Watch
 
@@ -45,48 +47,14 @@ MOST_WAIT_S = 2.0
 SILENT_S = 2.0
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A clip of one camera that waits for the network.
-
-    Attributes:
-        watch: of the camera's life that it was cut from.
-        key: the key frame.
-        clip: what the network sees; None where there is nobody.
-        boxes: N people in pixels of the key frame.
-        available_s: clock when the last picture of the clip was there.
-    """
-
-    watch: Watch
-    key: Moment
-    clip: Clip | None
-    boxes: Boxes
-    available_s: float
-
-
-class Feed:
-    """A camera's source under the camera's own name, as `Watch` wants it."""
-
-    live = True
-    fps: float | None = None
-
-    def __init__(self, name: str) -> None:
-        self.name, self.status = name, SourceStatus()
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(())
-
-    def close(self) -> None:
-        """Nothing: the camera closes its source."""
-
-
 class Camera:
     """See the module; `start` it, `stop` it once."""
 
     def __init__(
         self, name: str, settings: Settings, *, open_session: Callable[[], Session],
-        open_source: Callable[[Settings, Callable[[], bool]], Source],
+        open_source: Callable[[Settings, Decoding], Source],
         on_answer: Callable[[str, KeyFrameResult], None] = lambda *_: None,
+        tap: Callable[[Any, Any], None] | None = None, on_picture: Callable[[Frame], None] | None = None,
         wake: Callable[[], None] = lambda: None, meter: Meter | None = None,
         create_tracker: Callable[[], Tracker] | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -95,8 +63,10 @@ class Camera:
             name: in the file.
             settings: of the file.
             open_session: gives the shared model; called in the camera's thread, may take long.
-            open_source: opens the address, live; likewise. Its second argument says whether key frames are enough now.
+            open_source: opens the address, live; likewise. Its second argument says how pictures are taken out of it.
             on_answer: takes each answer; must not wait.
+            tap: takes (packet, stream), as they come; must not wait.
+            on_picture: takes pictures as others may see them; must not wait.
             wake: called when there may be something to do for this camera.
             meter: takes durations.
             create_tracker: `detector.tracking.Tracker` unless given.
@@ -106,6 +76,8 @@ class Camera:
         self.least_score = settings.person_threshold or 0.0
         self._open_session, self._open_source, self._on_answer = open_session, open_source, on_answer
         self._wake, self._meter, self._clock = wake, meter or NoMeter(), clock
+        self._on_picture = on_picture
+        self._decoding = Decoding(settings.decode.hardware, self._keys_only, tap, self._one_of)
         self._create_tracker = create_tracker or _default_tracker
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._pace = Pace(_rhythm(settings), clock())
@@ -240,6 +212,8 @@ class Camera:
             self._seen = (frame, tracked) if self.settings.pictures == "live" else None
         self.counts.searched(now_s, seconds, len(tracked), missed)
         self._meter.delay(self.name, "detector", seconds)
+        if self._on_picture is not None and self._seen is not None and self.settings.blur != "none":
+            self._on_picture(replace(frame, image=blur(frame.image, tracked, self.settings.blur)))
 
     def answer_due_s(self, now_s: float) -> float:
         """When its newest clip is to be looked at; infinity before there is one that was not, or no engine."""
@@ -328,7 +302,7 @@ class Camera:
         """Read until the source ends or the camera is stopped."""
         if self._session is None:
             self._session = self._open_session()
-        source = self._open_source(self.settings, self._keys_only)
+        source = self._open_source(self.settings, self._decoding)
         with self._lock:
             self._source = source
         expected = 0
@@ -348,15 +322,21 @@ class Camera:
                 self._source, self._last = None, None
 
     def _keys_only(self) -> bool:
-        pace = self._pace
-        # Who stands there keeps his track, and that needs pictures closer together than key frames are.
-        return self.settings.decode.quiet == "keys" and not pace.people and not pace.awake(self._clock())
+        return self.settings.decode.quiet == "keys" and self._is_quiet()
+
+    def _one_of(self) -> int:
+        quiet = self.settings.decode.quiet
+        return quiet if isinstance(quiet, int) and self._is_quiet() else 1
+
+    def _is_quiet(self) -> bool:
+        # Who stands there keeps his track, and that needs pictures closer together.
+        return not self._pace.people and not self._pace.awake(self._clock())
 
     def _take(self, frame: Frame, missed: int) -> None:
         watch = self._watch
         limit_s = SPARSE_GAP_S if self._sparse else GAP_S
-        self._sparse = self._keys_only()
-        if watch is None or self._last is None or _gap_between(self._last, frame, limit_s):
+        self._sparse = self.settings.decode.quiet != "all" and self._is_quiet()
+        if watch is None or self._last is None or gap_between(self._last, frame, limit_s):
             watch = self._begin(frame)
         self._last = frame
         image = self._blackout.apply(frame.image)
@@ -371,6 +351,8 @@ class Camera:
             self._unsearched = frame
             if self.settings.pictures == "live" and self.settings.blur == "none":
                 self._newest = frame
+        if self._on_picture is not None and self._newest is frame:
+            self._on_picture(frame)
         self.counts.took(now_s, missed)
         if self._prepared is not None and self._prepared.done():
             self._prepared.result()  # raises what kept the engine from being built
@@ -391,37 +373,6 @@ class Camera:
             self._newest = self._seen = self._unsearched = None
             self._last_key_s, self._searched_from_s = -math.inf, math.inf
         return watch
-
-
-class Renumbered:
-    """A tracker whose ids start after those that were given before."""
-
-    def __init__(self, tracker: Tracker, after: int) -> None:
-        self._tracker, self._after = tracker, after
-
-    def update(self, boxes: Boxes, time_s: float) -> Boxes:
-        """As the tracker's."""
-        return self._moved(self._tracker.update(boxes, time_s))
-
-    def predict(self, time_s: float) -> Boxes:
-        """As the tracker's."""
-        return self._moved(self._tracker.predict(time_s))
-
-    def boxes_at(self, time_s: float) -> Boxes:
-        """As the tracker's."""
-        return self._moved(self._tracker.boxes_at(time_s))
-
-    def begin_anew(self, time_s: float) -> None:
-        """As the tracker's."""
-        self._tracker.begin_anew(time_s)
-
-    def _moved(self, boxes: Boxes) -> Boxes:
-        return boxes.with_tracks(np.where(boxes.track_id >= 0, boxes.track_id + self._after, -1))
-
-
-def _gap_between(last: Frame, frame: Frame, limit_s: float) -> bool:
-    apart_s = frame.time_s - last.time_s
-    return frame.segment != last.segment or not 0 < apart_s <= limit_s or frame.captured_s - last.captured_s > limit_s
 
 
 def _rhythm(settings: Settings) -> Rhythm:

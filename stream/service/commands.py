@@ -35,6 +35,8 @@ def print_schema() -> int:
 
 def file_schema() -> dict:
     """JSON Schema of the cameras' file as it is written: `source` may stand under the defaults."""
+    from stream.events.rules import RuleSet
+    from stream.service.rule_reading import Events
     from stream.service.settings import Camera, File
 
     schema = File.model_json_schema()
@@ -43,6 +45,13 @@ def file_schema() -> dict:
     defaults.pop("required", None)
     schema["properties"]["defaults"] = defaults
     schema["$defs"]["Camera"].pop("required", None)
+    rules, events = RuleSet.model_json_schema(), Events.model_json_schema()
+    for part in (rules, events):
+        schema["$defs"] |= part.pop("$defs", {})
+    for key in ("zones", "lines", "rules"):
+        for place in (defaults, schema["$defs"]["Camera"]):
+            place["properties"][key] |= rules["properties"][key]
+    schema["properties"]["events"] |= {"anyOf": [events, {"type": "null"}]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
 
 from stream.service.counts import Part, State
+from stream.service.event_desk import EventDesk
 from stream.service.snapshot import CameraNow, Snapshot
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -26,12 +27,13 @@ Family = CounterMetricFamily | GaugeMetricFamily
 class Metrics:
     """A registry of its own; also the `Meter` of the cameras."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], events: EventDesk | None = None) -> None:
         """
         Args:
             snapshot: how all cameras are now; called with each scrape.
+            events: asked likewise.
         """
-        self._snapshot, self._lock = snapshot, threading.Lock()
+        self._snapshot, self._events, self._lock = snapshot, events, threading.Lock()
         self._observed: set[str] = set()
         self._registry = CollectorRegistry()
         # Before the histograms: it takes rows of cameras that are gone out of them.
@@ -85,6 +87,9 @@ class Metrics:
         yield CounterMetricFamily("slowfast_reloads", "Times that the cameras' file was read again", value=now.reloads)
         yield GaugeMetricFamily("slowfast_file_refused", "1 while a new cameras' file is refused and the old one holds",
                                 value=float(now.refused))
+        state = self._events.state() if self._events is not None else None
+        if self._events is not None and state is not None:
+            yield from event_families(dict(self._events.started), state)
 
     def _forget(self, cameras: set[str]) -> None:
         """Cameras that are gone leave no rows."""
@@ -96,6 +101,53 @@ class Metrics:
                     except KeyError:  # it never had that part
                         continue
                 self._observed.discard(name)
+
+
+def event_families(started: dict[tuple[str, str], int], state: dict[str, Any]) -> Iterable[Family]:
+    """Events, and what becomes of them.
+
+    Args:
+        started: events so far by (camera, rule).
+        state: of `Desk.state`.
+    """
+    events = CounterMetricFamily("slowfast_events", "Events that began", labels=("camera", "rule"))
+    for (camera, rule), count in started.items():
+        events.add_metric([camera, rule], count)
+    yield events
+    log = state["log"]
+    yield GaugeMetricFamily("slowfast_events_unwritten", "Changes of events that wait for the store",
+                            value=log["waiting"])
+    yield GaugeMetricFamily("slowfast_events_store_away", "1 while the store does not take events",
+                            value=float(bool(log["error"])))
+    yield CounterMetricFamily("slowfast_events_written", "Changes of events that are in the store",
+                              value=log["written"])
+    yield CounterMetricFamily("slowfast_events_lost", "Beginnings and ends of events that were lost", value=log["lost"])
+    for key, name, text in (
+        ("waiting", "slowfast_events_untold", "Changes of events that a target has not got yet"),
+        ("dead", "slowfast_events_given_up", "Changes of events that a target will never get"),
+    ):
+        family = GaugeMetricFamily(name, text, labels=("target",))
+        for target, about in state["targets"].items():
+            family.add_metric([target], about[key])
+        yield family
+    away = GaugeMetricFamily("slowfast_events_target_away", "1 while a target does not take events",
+                             labels=("target",))
+    for target, about in state["targets"].items():
+        away.add_metric([target], float(bool(about["error"])))
+    yield away
+    for key, name, text in (
+        ("films", "slowfast_event_films", "Films of events"), ("pictures", "slowfast_event_pictures",
+                                                                "Pictures of events"),
+        ("failed", "slowfast_event_media_failures", "Films and pictures of events that could not be made"),
+    ):
+        total = CounterMetricFamily(name, text, labels=("camera",))
+        for camera, about in state["films"].items():
+            total.add_metric([camera], about[key])
+        yield total
+    memory = GaugeMetricFamily("slowfast_event_packet_bytes", "Memory of packets kept for films", labels=("camera",))
+    for camera, about in state["films"].items():
+        memory.add_metric([camera], about["memory_bytes"])
+    yield memory
 
 
 def _camera_families(cameras: tuple[CameraNow, ...]) -> Iterable[Family]:

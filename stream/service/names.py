@@ -11,6 +11,7 @@ from detector.errors import UserError, nearest_names
 from detector.labels import LabelMap
 from stream.service.mistakes import Mistakes
 from stream.service.reading import Described
+from stream.service.rule_reading import unknown_actions
 from stream.service.settings import Camera
 
 
@@ -49,6 +50,7 @@ def check_names(described: Described, labels_of: Callable[[str], LabelMap] = lab
             lines.append(f"{described.where.of((*at, 'model'))}: {found}")
         else:
             lines += _unknown_actions(described, name, camera, found)
+            lines += unknown_actions(name, described.rules[name], found, described.where)
         try:
             _check_detector(camera.detector)
         except UserError as error:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import UserError
+from stream.events.rules import RuleSet
 from stream.service.mistakes import Mistakes, Where, explain
+from stream.service.rule_reading import Events, all_rules
 from stream.service.settings import NAME, File
 
 Key = tuple[str | int, ...]
@@ -31,12 +33,16 @@ class Described:
         file: what it says.
         where: lines of all its keys, for mistakes that show later.
         files: the file itself and those named by `!file`: a change of any is a change of the description.
+        events: where events are kept and told; None where nothing is watched for.
+        rules: of each camera by its name; may be empty.
     """
 
     path: Path
     file: File
     where: Where
     files: tuple[Path, ...]
+    events: Events | None = None
+    rules: dict[str, RuleSet] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,7 +79,10 @@ def read_cameras(path: str | Path, environ: Mapping[str, str] = os.environ) -> D
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=True)
         raise Mistakes(_in_order([explain(dict(e), reading.where) for e in found])) from None
-    return Described(path, file, reading.where, tuple(reading.files))
+    events, rules, mistakes = all_rules(file, reading.where)
+    if mistakes:
+        raise Mistakes(_in_order(mistakes))
+    return Described(path, file, reading.where, tuple(reading.files), events, rules)
 
 
 def read_one(name: str, given: dict[str, Any], beside: Described) -> Described:
@@ -90,6 +99,7 @@ def read_one(name: str, given: dict[str, Any], beside: Described) -> Described:
     from pydantic import ValidationError
 
     where = Where("the request")
+    _note(given, ("cameras", name), where)
     if not NAME.fullmatch(name):
         raise Mistakes([f"camera {name!r}: expected letters, digits, - and _, at most 63"])
     reading = _Reading(beside.path, {}, where)
@@ -100,7 +110,18 @@ def read_one(name: str, given: dict[str, Any], beside: Described) -> Described:
         found = error.errors(include_url=False, include_context=True)
         lines = [explain(dict(e), where).removeprefix("the request:1: ") for e in found]
         raise Mistakes(lines) from None
-    return Described(beside.path, file, where, ())
+    events, rules, mistakes = all_rules(file, where)
+    if mistakes:
+        raise Mistakes([line.removeprefix("the request:1: ") for line in mistakes])
+    return Described(beside.path, file, where, (), beside.events or events, rules)
+
+
+def _note(value: Any, at: Key, where: Where) -> None:
+    """All keys of what did not come from a file stand on its one line."""
+    where.lines[at] = 1
+    if isinstance(value, dict | list):
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            _note(below, (*at, key), where)
 
 
 def _parse(path: Path) -> Any:
@@ -126,8 +147,10 @@ def _parse(path: Path) -> Any:
         what = name.group(1) if name else "a key"
         raise Mistakes([f"{path}:{_line(error)}: {what}: is there twice, expected once"]) from None
     except MarkedYAMLError as error:
-        what = error.problem or error.context
-        raise Mistakes([f"{path}:{_line(error)}: not YAML ({what}), expected keys and values"]) from None
+        what, line = error.problem or error.context, _line(error)
+        bare = "${" in text.splitlines()[line - 1] if line <= len(text.splitlines()) else False
+        expected = 'keys and values; within { } write "${NAME}" in quotes' if bare else "keys and values"
+        raise Mistakes([f"{path}:{line}: not YAML ({what}), expected {expected}"]) from None
     except YAMLError:
         raise Mistakes([f"{path}:1: not YAML, expected keys and values"]) from None
 

@@ -7,6 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from detector.errors import UserError
 from stream.metrics import resident_bytes
 from stream.service.camera import MOST_WAIT_S, Camera
 from stream.service.counts import Meter
+from stream.service.event_desk import EventDesk, films_from_packets
 from stream.service.listeners import Listeners
 from stream.service.logs import Secrets
 from stream.service.metrics import Metrics
 from stream.service.names import check_names
 from stream.service.pictures import Pictures
 from stream.service.reading import Described, read_cameras
+from stream.service.rule_reading import secrets_of
 from stream.service.settings import Camera as Settings
 from stream.service.sharing import Sharing
 from stream.service.snapshot import CameraNow, Snapshot
@@ -41,7 +45,8 @@ class Service:
     """Many cameras from one file.
 
     Attributes:
-        listeners: told of each answer; rules and stores are added here.
+        listeners: told of each answer.
+        events: rules at work, and what they found.
         metrics, pictures: for the API.
         supervisor: the cameras.
     """
@@ -49,7 +54,7 @@ class Service:
     def __init__(
         self, path: str | Path, *, environ: Mapping[str, str] = os.environ,
         create_sharing: Callable[[Meter], Sharing] | None = None,
-        open_camera: Callable[[Settings, Callable[[], bool]], Source] | None = None, secrets: Secrets | None = None,
+        open_camera: Callable[[Settings, Decoding], Source] | None = None, secrets: Secrets | None = None,
         check: Callable[[Described], None] = check_names, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the file; nothing runs before `start`.
@@ -69,7 +74,8 @@ class Service:
         self._path, self._environ, self._check, self._clock = Path(path), environ, check, clock
         self._secrets = secrets or Secrets()
         self.described = self._read()
-        self.metrics = Metrics(self.snapshot)
+        self.events = EventDesk()
+        self.metrics = Metrics(self.snapshot, self.events)
         self.pictures = Pictures(self.metrics, clock)
         self.listeners = Listeners()
         self._sharing = (create_sharing or _create_sharing)(self.metrics)
@@ -79,9 +85,15 @@ class Service:
         self._wake = threading.Condition()
         self._reloads, self._refused = 0, False
         self._start_s = self._turned_s = clock()
+        self.listeners.add(self.events.take)
 
     def start(self) -> Changes:
-        """Start the cameras that the file describes."""
+        """Start the cameras that the file describes.
+
+        Raises:
+            UserError: the store of events cannot be opened.
+        """
+        self.events.apply(self.described)
         return self.supervisor.apply(self.described.file.cameras)
 
     def run(self, on_turn: Callable[[], None] = lambda: None) -> None:
@@ -92,6 +104,7 @@ class Service:
                 self._reload.clear()
                 self.reload()
             self.supervisor.tick()
+            self.events.note(self.supervisor.reports())
             self._turned_s = self._clock()
             if self._turned_s - swept_s > SWEEP_S:
                 self._sharing.sweep()
@@ -124,7 +137,9 @@ class Service:
             log.warning("what changed under server holds from the next start on")
         self._refused, self._reloads = False, self._reloads + 1
         self.described = described
+        ruled = self._apply_rules(described)
         changes = self.supervisor.apply(described.file.cameras)
+        changes = replace(changes, rules=tuple(n for n in ruled if n not in (*changes.added, *changes.changed)))
         for name in (*changes.changed, *changes.removed):
             self.pictures.forget(name)
         log.info("%s read again: %s", self._path, changes)
@@ -142,6 +157,20 @@ class Service:
         self._check(one)
         self._learn(one)
         self.supervisor.add(name, one.file.cameras[name])
+        try:
+            self.events.add(name, one)
+        except UserError:
+            self.supervisor.remove(name)
+            raise
+
+    def remove(self, name: str) -> None:
+        """Stop a camera and forget it; one of the file comes back when its entry changes or with the next start.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        self.supervisor.remove(name)
+        self.events.remove(name)
 
     @property
     def alive(self) -> bool:
@@ -176,7 +205,8 @@ class Service:
         give_up_s = time.monotonic() + timeout_s
         ended = self.supervisor.close(timeout_s / 4)
         # What was answered goes to those who want to know before anything is freed.
-        ended = self.listeners.close(timeout_s / 2) and ended
+        ended = self.listeners.close(timeout_s / 4) and ended
+        ended = self.events.close(timeout_s / 2) and ended
         return self._sharing.close(max(give_up_s - time.monotonic(), 0.2)) and ended
 
     def _read(self) -> Described:
@@ -185,21 +215,36 @@ class Service:
         self._learn(described)
         return described
 
+    def _apply_rules(self, described: Described) -> list[str]:
+        names = self.supervisor.names()
+        try:
+            return self.events.apply(described, keep=tuple(n for n in names if not self.supervisor.is_from_file(n)))
+        except UserError as error:
+            log.error("events are not watched for: %s", error)
+            return []
+
     def _learn(self, described: Described) -> None:
         token = described.file.server.token
         self._secrets.learn([
+            *secrets_of(described.events),
             *(s.get_secret_value() for c in described.file.cameras.values() for s in (c.source, c.detect) if s),
             *([token.get_secret_value()] if token else []),
         ])
 
     def _create(self, name: str, settings: Settings) -> Camera:
+        events = self.events
+        may_keep = films_from_packets(settings)
         camera = Camera(
             name, settings, open_session=lambda: self._sharing.join(camera), open_source=self._open_camera,
             on_answer=self.listeners.tell, wake=self._sharing.wake, meter=self.metrics, clock=self._clock,
+            tap=partial(events.tap, name) if may_keep and settings.detect is None else None,
+            on_picture=partial(events.see, name),
         )
+        events.begin_reading(name, settings)
         return camera
 
     def _release(self, camera: Camera) -> None:
+        self.events.end_reading(camera.name)
         self._sharing.leave(camera)
         self.pictures.forget(camera.name)
 
@@ -212,18 +257,18 @@ def _create_sharing(meter: Meter) -> Sharing:
     return Sharing(meter=meter)
 
 
-def open_watched(settings: Settings, keys_only: Callable[[], bool] = lambda: False) -> Source:
+def open_watched(settings: Settings, decoding: Decoding | None = None) -> Source:
     """Open a camera's address; a file plays for ever as if it were a camera.
 
     Args:
         settings: of the camera.
-        keys_only: asked before each packet whether key frames are enough now.
+        decoding: how pictures are taken out of it; as the settings say unless given.
 
     Raises:
         UserError: it cannot be opened.
     """
     spec = settings.watched.strip()
-    decoding = Decoding(settings.decode.hardware, keys_only)
+    decoding = decoding or Decoding(settings.decode.hardware)
     backoff = Backoff(most_s=MOST_WAIT_S)
     if spec.isdigit() or spec.startswith("/dev/"):
         return open_camera(spec, backoff=backoff)

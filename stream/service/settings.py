@@ -58,9 +58,10 @@ class Decode(Part):
     """How pictures are taken out of the stream."""
 
     hardware: Literal["none", "auto", "vaapi", "cuda"] = Field(default="none", description="none, auto, vaapi or cuda")
-    quiet: Literal["all", "keys"] = Field(
+    quiet: Literal["all", "keys"] | Annotated[int, BeforeValidator(_no_bool), Field(ge=2, le=1000)] = Field(
         default="all",
-        description="all or keys: which pictures are decoded while nothing moves (keys: key frames alone)",
+        description="all, keys or a number from 2 on: which pictures are looked at while nothing moves (keys: key "
+        "frames alone, which saves most; 5: every fifth)",
     )
 
 
@@ -113,8 +114,13 @@ class Camera(Part):
     )
     motion: Motion = Field(default=Motion(), description="keys: gate, sensitivity, masks, still_every, empty_every")
     decode: Decode = Field(default=Decode(), description="keys: hardware, quiet")
-    zones: Any = Field(default=None, description="named areas for rules, as stream.events describes them")
-    rules: Any = Field(default=None, description="a list of rules, as stream.events describes them")
+    zones: dict[str, Any] = Field(
+        default={}, description="named areas for rules: a name, and a list of three or more [x, y]"
+    )
+    lines: dict[str, Any] = Field(default={}, description="named lines for rules: a name, and a list of two [x, y]")
+    rules: list[Any] = Field(
+        default=[], description="a list of rules; python -m stream.events example falls shows one"
+    )
 
     @field_validator("source", "detect", mode="before")
     @classmethod
@@ -139,6 +145,11 @@ class Camera(Part):
     def watched(self) -> str:
         """The address that is looked at."""
         return (self.detect or self.source).get_secret_value()
+
+    @property
+    def without_rules(self) -> Camera:
+        """What a running camera depends on: rules are asked about its answers, and may change while it runs."""
+        return self.model_copy(update={"zones": {}, "lines": {}, "rules": []})
 
 
 class Server(Part):
@@ -175,6 +186,9 @@ class File(Part):
         default={}, description="keys of a camera, for all cameras that do not say otherwise"
     )
     server: Server = Field(default=Server(), description="keys: enabled, host, port, token, hosts")
+    events: dict[str, Any] | None = Field(
+        default=None, description="where events are kept and told, keys: store, films, mqtt, tell, timezone"
+    )
     cameras: dict[str, Camera] = Field(description="one entry a camera: a name, and below it its keys")
 
     @field_validator("cameras")

@@ -44,6 +44,7 @@ class Changes:
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{word}: {', '.join(names)}" for word, names in vars(self).items() if names]
@@ -89,18 +90,23 @@ class Supervisor:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def apply(self, described: dict[str, Settings]) -> Changes:
-        """Run what a file describes; cameras whose settings are the same go on untouched."""
+        """Run what a file describes; cameras whose settings, rules left aside, are the same go on untouched."""
         with self._lock:
             posts = self._posts
             added = tuple(name for name in described if name not in posts)
-            changed = tuple(n for n in described if n in posts and posts[n].settings != described[n])
+            changed = tuple(
+                n for n in described if n in posts and posts[n].settings.without_rules != described[n].without_rules
+            )
             removed = tuple(n for n, post in posts.items() if post.from_file and n not in described)
             for name in removed:
                 self._end(self._posts.pop(name))
             for name in changed:
                 self._end(posts[name])
-            for name in (*added, *changed):
-                self._posts[name] = Post(described[name])
+            for name, settings in described.items():
+                if name in added or name in changed:
+                    self._posts[name] = Post(settings)
+                else:
+                    posts[name].settings = settings
             self.tick()
         return Changes(added, changed, removed)
 
@@ -154,6 +160,11 @@ class Supervisor:
         """All that are described."""
         with self._lock:
             return list(self._posts)
+
+    def is_from_file(self, name: str) -> bool:
+        """Whether the file describes it; else the API added it."""
+        with self._lock:
+            return name in self._posts and self._posts[name].from_file
 
     def settings(self, name: str) -> Settings:
         """As described.
