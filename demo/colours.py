@@ -9,7 +9,7 @@ from detector.labels import LabelMap
 # Okabe and Ito's first, told apart by colour-blind people too; the poses of AVA are numbers 1 to 14 and each has its
 # own. Lightness is in the middle, so that they show on dark and on light pages.
 COLOURS = (
-    "#8C6BB1", "#7F7F7F", "#CC79A7", "#B8A800", "#D55E00", "#56B4E9", "#F0E442", "#A65628", "#882255", "#E7298A",
+    "#8C6BB1", "#7F7F7F", "#CC79A7", "#B8A800", "#D55E00", "#56B4E9", "#F0E442", "#A65628", "#C2437A", "#E7298A",
     "#E69F00", "#009E73", "#44AA99", "#0072B2", "#66A61E", "#999933", "#6699CC", "#C8875A", "#AA4499", "#5F9E6E",
 )
 

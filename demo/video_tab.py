@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -282,8 +283,12 @@ def result_html(folder: Folder) -> str:
         )
     )
     hatched = "" if proven is None else f" {HATCHED}"
+    made = ""
+    if folder.result is not None:
+        c = folder.result.choices
+        made = escape(json.dumps([c.model, c.person_threshold, c.action_threshold, list(c.actions)]), quote=True)
     return (
-        f'<video src="{where}/{VIDEO}?made={folder.made}" data-key="{folder.key}" controls playsinline muted '
+        f'<video src="{where}/{VIDEO}?made={folder.made}" data-key="{folder.key}" data-made="{made}" controls playsinline muted '
         f'preload="auto" aria-label="annotated video"></video><div class="bar">{links}'
         '<button class="push" id="video-again" data-do="again" hidden>Make the film again with these settings</button>'
         f'</div><div class="status">Click a span below to go there.{hatched} Timeline and table follow the settings; '

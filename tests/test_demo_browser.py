@@ -198,8 +198,8 @@ def test_the_bundled_clip_can_be_watched_live(server, open_page):
 def test_a_page_that_is_loaded_again_finds_its_video(server, open_page, folder):
     page = open_page(server.url)
     page.get_by_role("tab", name="Video").click()
-    page.set_input_files("#video-file", write_video(folder / "again.mp4", WALK_THEN_SIT))
-    expect(page.locator("#video-progress")).to_contain_text("ready", timeout=20_000)
+    page.set_input_files("#video-file", write_video(folder / "again.mp4", WALK_THEN_SIT * 3))
+    expect(page.locator("#video-progress")).to_contain_text(re.compile("Reading|Analysing"), timeout=20_000)
     page.reload()
     expect(page.locator("#video-result video")).to_be_visible(timeout=60_000)
     # The settings are changed: the film can be made again.

@@ -434,13 +434,20 @@
     const before = demo.choices;
     demo.choices = { model, display, person, action: recommended ? null : action, actions: actions || [] };
     document.body.classList.toggle("recommended", Boolean(recommended));
-    const again = $("video-again");
-    if (again && demo.madeWith) again.hidden = JSON.stringify(demo.choices) === demo.madeWith;
+    offerAgain();
     if (!wanted) return;
     // Another model or display is another pipeline; the rest changes while it runs.
     if (before.model !== model || before.display !== display) begin();
     else say({ do: "choose", choices: demo.choices });
   };
+
+  // The film can be made again where it was made with other settings.
+  function offerAgain() {
+    const video = document.querySelector("#video-result video"), again = $("video-again");
+    if (!video || !again || !video.dataset.made) return;
+    const { model, person, action, actions } = demo.choices;
+    again.hidden = JSON.stringify([model, person, action, actions]) === JSON.stringify(JSON.parse(video.dataset.made));
+  }
 
   demo.showTab = (name) => { document.body.dataset.tab = name; };
 
@@ -492,7 +499,6 @@
   function analyse(key) {
     progress("");
     demo.video = key;
-    demo.madeWith = key === "mine" ? "" : JSON.stringify(demo.choices);
     // Gradio's own button: its handler starts the work and shows how far it is.
     $("video-go").click();
   }
@@ -546,6 +552,7 @@
   // A click on a span of the timeline takes the video there.
   const hooked = new WeakSet();
   setInterval(() => {
+    offerAgain();
     const plot = document.querySelector("#video-timeline .js-plotly-plot");
     if (!plot || !plot.on || hooked.has(plot)) return;
     hooked.add(plot);
