@@ -288,8 +288,8 @@ def result_html(folder: Folder) -> str:
         c = folder.result.choices
         made = escape(json.dumps([c.model, c.person_threshold, c.action_threshold, list(c.actions)]), quote=True)
     return (
-        f'<video src="{where}/{VIDEO}?made={folder.made}" data-key="{folder.key}" data-made="{made}" controls playsinline muted '
-        f'preload="auto" aria-label="annotated video"></video><div class="bar">{links}'
+        f'<video src="{where}/{VIDEO}?made={folder.made}" data-key="{folder.key}" data-made="{made}" '
+        f'controls playsinline muted preload="auto" aria-label="annotated video"></video><div class="bar">{links}'
         '<button class="push" id="video-again" data-do="again" hidden>Make the film again with these settings</button>'
         f'</div><div class="status">Click a span below to go there.{hatched} Timeline and table follow the settings; '
         "the film and the other files keep those that they were made with.</div>"

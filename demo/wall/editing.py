@@ -10,10 +10,10 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from demo.wall.splice import is_block_list, set_item, set_key
 from detector.errors import UserError
 from stream.service.mistakes import Mistakes
 from stream.service.reading import open_yaml, read_cameras
@@ -71,18 +71,28 @@ def write_places(path: Path, camera: str, places: dict[str, Any], stamp: str) ->
     Raises:
         UserError: the file is another by now, or would not be taken; one line for each mistake.
     """
-    def change(own: Any) -> None:
+    def change(text: str) -> str:
         for key in ("zones", "lines", "masks"):
             if key in places:
-                _set(own, key, _shapes(places[key]))
+                text = set_key(text, ("cameras", camera, key), _shapes(places[key]) or None)
         if "motion_masks" in places:
-            motion = own.get("motion")
-            if motion is None and places["motion_masks"]:
-                own["motion"] = motion = {}
-            if motion is not None:
-                _set(motion, "masks", _shapes(places["motion_masks"]))
+            text = _set_motion_masks(text, camera, _shapes(places["motion_masks"]))
+        return text
 
     return _change(path, camera, stamp, change)
+
+
+def _set_motion_masks(text: str, camera: str, masks: Any) -> str:
+    tree = open_yaml().load(text)
+    own = tree["cameras"][camera] or {}
+    if masks:
+        if own.get("motion") is None:
+            return set_key(text, ("cameras", camera, "motion"), {"masks": masks})
+        return set_key(text, ("cameras", camera, "motion", "masks"), masks)
+    motion = own.get("motion") or {}
+    if "masks" not in motion:
+        return text
+    return set_key(text, ("cameras", camera, "motion", *(() if len(motion) == 1 else ("masks",))), None)
 
 
 def write_rule(path: Path, camera: str, rule: dict[str, Any] | None, name: str, stamp: str) -> str:
@@ -91,41 +101,28 @@ def write_rule(path: Path, camera: str, rule: dict[str, Any] | None, name: str, 
     Raises:
         UserError: as `write_places`.
     """
-    def change(own: Any) -> None:
-        rules = own.get("rules")
-        at = next((i for i, one in enumerate(rules or []) if isinstance(one, dict) and one.get("name") == name), None)
-        if rule is None:
-            if at is None:
-                raise UserError(f"rule {name!r}: is not with camera {camera} in the file (it may be in the defaults)")
-            del rules[at]
-            if not rules:
-                del own["rules"]
-        elif rules is None:
-            own["rules"] = [rule]
-        elif at is None:
-            rules.append(rule)
-        else:
-            kept = rules[at]
-            for key in [key for key in kept if key not in rule]:
-                del kept[key]
-            kept.update(rule)
+    at = ("cameras", camera, "rules")
+
+    def change(text: str) -> str:
+        own = open_yaml().load(text)["cameras"][camera] or {}
+        rules = own.get("rules") or []
+        number = next((i for i, r in enumerate(rules) if isinstance(r, dict) and r.get("name") == name), len(rules))
+        if rule is None and number == len(rules):
+            raise UserError(f"rule {name!r}: is not with camera {camera} in the file (it may be in the defaults)")
+        if is_block_list(text, at) and not (rule is None and len(rules) == 1):
+            return set_item(text, at, number, rule)
+        kept = [*rules[:number], *([rule] if rule is not None else []), *rules[number + 1:]]
+        return set_key(text, at, kept or None)
 
     return _change(path, camera, stamp, change)
 
 
-def _change(path: Path, camera: str, stamp: str, change: Callable[[Any], None]) -> str:
+def _change(path: Path, camera: str, stamp: str, change: Callable[[str], str]) -> str:
     with _writing:
         if stamp_of(path) != stamp:
             raise UserError(f"{path.name}: was changed meanwhile; reload the page and draw once more")
-        tree = _load(path)
-        cameras = tree["cameras"]
-        if cameras.get(camera) is None:
-            _entry(tree, camera)
-            cameras[camera] = {}
-        change(cameras[camera])
-        text = StringIO()
-        open_yaml(path.read_text(encoding="utf-8")).dump(tree, text)
-        _replace(path, text.getvalue())
+        _entry(_load(path), camera)
+        _replace(path, change(path.read_text(encoding="utf-8")))
         return stamp_of(path)
 
 
@@ -163,13 +160,6 @@ def _entry(tree: Any, camera: str) -> Any:
     return tree["cameras"][camera] or {}
 
 
-def _set(own: Any, key: str, value: Any) -> None:
-    if value:
-        own[key] = value
-    else:
-        own.pop(key, None)
-
-
 def _shapes(given: Any) -> Any:
     """Points in flow style (`[[0.1, 0.2], …]`), rounded to a tenth of a per mille."""
     yaml = open_yaml()
@@ -187,7 +177,7 @@ def _shapes(given: Any) -> Any:
         if isinstance(given, dict):
             return {str(name): points(shape) for name, shape in given.items()}
         return [points(shape) for shape in given]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, AttributeError):
         raise UserError("places: expected lists of [x, y]") from None
 
 
