@@ -490,9 +490,10 @@
 
   // A page that was loaded again goes on with the video that it waited for.
   function findWork() {
-    const go = $("video-go"), tab = document.querySelector("button[role=tab][id*=video]");
-    if (!go || !tab || !demo.choices.model) { setTimeout(findWork, 200); return; }
-    tab.click();
+    // Gradio makes what is in a tab when it is opened.
+    const tab = Array.from(document.querySelectorAll("button[role=tab]")).find((one) => one.textContent.trim() === "Video");
+    if (tab && !$("video-go")) tab.click();
+    if (!$("video-go") || !demo.choices.model) { setTimeout(findWork, 200); return; }
     analyse("mine");
   }
 
