@@ -434,3 +434,41 @@ def test_a_real_person_is_found_in_a_real_video(folder, playwright):
         start(page)
         expect(page.locator("#live-people")).to_contain_text("Person", timeout=120_000)
         browser.close()
+
+
+def violations(page) -> list[str]:
+    axe = importlib.import_module("axe_core_python.sync_playwright").Axe()
+    return [f"{v['id']}: {[n['target'] for n in v['nodes']][:4]}" for v in axe.run(page)["violations"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(server, open_page, folder, scheme):
+    pytest.importorskip("axe_core_python")
+    page = open_page(server.url, color_scheme=scheme)
+    open_settings(page)
+    assert violations(page) == []
+    start(page)
+    expect(page.locator("#live-people")).to_contain_text("walk", timeout=30_000)
+    assert violations(page) == []
+    page.click("#live-stop")
+    page.get_by_role("tab", name="Video").click()
+    assert violations(page) == []
+    page.set_input_files("#video-file", write_video(folder / "axe.mp4", WALK_THEN_SIT))
+    expect(page.locator("#video-result video")).to_be_visible(timeout=60_000)
+    page.wait_for_timeout(1000)
+    assert violations(page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_the_chooser_opens_by_the_keyboard_and_is_one_stop(server, open_page, key):
+    page = open_page(server.url)
+    page.get_by_role("tab", name="Video").click()
+    drop = page.locator("#video-drop")
+    drop.focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Try the bundled clip"
+    drop.focus()
+    with page.expect_file_chooser():
+        page.keyboard.press(key)

@@ -1,4 +1,4 @@
-"""The wall in real browsers: Chromium by Playwright, and Firefox by Selenium for what differs between them.
+"""The wall in real browsers: Chromium by Playwright, and Firefox (see `firefox_bidi`).
 
 Skips where there is no browser, unless REQUIRE_BROWSER=1.
 """
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from firefox_bidi import Firefox
 
 REQUIRED = os.environ.get("REQUIRE_BROWSER") == "1"
 if not REQUIRED:
@@ -169,7 +170,7 @@ def test_a_zone_is_drawn_with_the_mouse_saved_and_at_work(server, open_page, fol
     # A rule about it, with what it would have told.
     page.locator("#rule-name").fill("on the mat")
     page.select_option("#rule-kind", "stay")
-    page.get_by_label("mat").check()
+    page.get_by_role("checkbox", name="mat").check()
     page.locator("#rule-for").fill("0.5")
     expect(page.locator("#rule-preview")).to_contain_text(re.compile(r"Would have told (once|[1-9])"), timeout=20_000)
     page.get_by_role("button", name="Save the rule").click()
@@ -276,29 +277,20 @@ def test_axe_finds_nothing_at_the_login(guarded, open_page):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("firefox-esr") is None and not REQUIRED, reason="no Firefox here")
 def test_firefox_shows_the_wall_the_events_and_the_zones(server):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    options = webdriver.FirefoxOptions()
-    options.add_argument("-headless")
-    options.binary_location = shutil.which("firefox-esr")
-    driver = webdriver.Firefox(options=options)
-    try:
-        driver.get(server.url)
-        wait = WebDriverWait(driver, 60)
-        wait.until(lambda d: d.execute_script("return window.line && window.line.pictures > 5"))
-        assert "refused" in driver.find_element(By.CSS_SELECTOR, '[data-camera="yard"] .veil').text
-        driver.get(server.url + "/#events")
-        wait.until(lambda d: d.find_elements(By.CSS_SELECTOR, ".event"))
-        wait.until(lambda d: "walks" in d.find_element(By.ID, "plot").text)
-        driver.get(server.url + "/#setup/door")
-        wait.until(lambda d: d.find_elements(By.CSS_SELECTOR, "#rule-list li"))
-        driver.find_element(By.CSS_SELECTOR, '[data-draw="zones"]').click()
-        driver.find_element(By.ID, "finish").click()
-        assert len(driver.find_elements(By.CSS_SELECTOR, ".corner")) == 4
-    finally:
-        driver.quit()
+    with Firefox(shutil.which("firefox-esr")) as firefox:
+        firefox.go(server.url)
+        firefox.until("window.line && window.line.pictures > 5")
+        yard = "document.querySelector('[data-camera=yard] .veil').textContent"
+        assert "refused" in firefox.until(f"{yard}.startsWith('Offline') && {yard}")
+        assert firefox.value("document.documentElement.scrollWidth <= innerWidth")
+        firefox.go(server.url + "/#events")
+        firefox.until("document.querySelector('.event h3') && document.querySelector('.event h3').textContent")
+        firefox.until("document.getElementById('plot').textContent.includes('walks: walk')")
+        firefox.go(server.url + "/#setup/door")
+        firefox.until("document.querySelectorAll('#rule-list li').length")
+        firefox.value("document.querySelector('[data-draw=zones]').click()")
+        firefox.value("document.getElementById('finish').click()")
+        assert firefox.value("document.querySelectorAll('.corner').length") == 4
 
 
 @pytest.mark.slow

@@ -554,6 +554,12 @@
   const hooked = new WeakSet();
   setInterval(() => {
     offerAgain();
+    // Plotly and Gradio put the same styles in several times, under the same names.
+    const names = new Set();
+    for (const style of document.querySelectorAll("style[id]")) {
+      if (names.has(style.id)) style.removeAttribute("id");
+      else names.add(style.id);
+    }
     const plot = document.querySelector("#video-timeline .js-plotly-plot");
     if (!plot || !plot.on || hooked.has(plot)) return;
     hooked.add(plot);
