@@ -89,9 +89,8 @@ def rules(**rule) -> RuleSet:
 
 
 def test_a_preview_counts_what_a_rule_would_have_told():
-    history, clock = History(kept_s=100.0, clock=lambda: clock_s[0]), None
     clock_s = [0.0]
-    assert clock is None
+    history = History(kept_s=100.0, clock=lambda: clock_s[0])
     # Walks for 3 s, three times, with 7 s between.
     for tenth in range(300):
         clock_s[0] = tenth / 10
@@ -99,7 +98,8 @@ def test_a_preview_counts_what_a_rule_would_have_told():
     told = would_have_told("door", rules(kind="action", action="walk", over=0.6, **{"for": 1}), "r", history.of("door"))
     assert (told["times"], told["minutes"]) == (3, 0.5)
     assert [round(utc - 1e9) for utc, _, _ in told["events"]] == [0, 10, 20]
-    never = would_have_told("door", rules(kind="action", action="walk", over=0.6, **{"for": 5}), "r", history.of("door"))
+    longer = rules(kind="action", action="walk", over=0.6, **{"for": 5})
+    never = would_have_told("door", longer, "r", history.of("door"))
     assert never["times"] == 0
     assert would_have_told("hall", rules(kind="stay", **{"for": 1}), "r", history.of("hall"))["times"] == 0
     with pytest.raises(UserError, match="swim"):

@@ -67,7 +67,7 @@ def is_block_list(text: str, at: tuple[str, ...]) -> bool:
     """Whether there is a list at a path whose items stand on lines of their own."""
     tree = open_yaml().load(text)
     parent = _inner(tree, at[:-1])
-    items = parent.get(at[-1]) if _is_block(parent) else None
+    items: Any = parent.get(at[-1]) if _is_block(parent) else None
     return bool(items) and not items.fa.flow_style()
 
 
