@@ -120,7 +120,8 @@ def test_guessing_is_slowed_down(service, accounts):
 
 
 @pytest.mark.parametrize("body", [
-    b"", b"[]", b"{}", b'{"name": 1, "password": "x"}', b'{"name": "a b", "password": "x"}', b"[" * 5000, b"x" * 300_000,
+    b"", b"[]", b"{}", b'{"name": 1, "password": "x"}', b'{"name": "a b", "password": "x"}', b"[" * 5000,
+    b"x" * 300_000,
 ])
 def test_nonsense_at_the_login_is_told_in_a_line(service, accounts, body):
     answer = client(service, accounts).post("/login", content=body)

@@ -140,6 +140,11 @@ def test_events_come_by_themselves_with_picture_film_reasons_and_marks(server, o
     expect(wrong).to_have_attribute("aria-pressed", "true")
     key = done.get_attribute("data-id")
     assert page.request.get(f"{server.url}/api/events/{key}").json()["mark"] == "wrong"
+    done.get_by_label("It was").select_option("sit")
+    wait_s = time.monotonic() + 10
+    while page.request.get(f"{server.url}/api/events/{key}").json()["mark"] != "wrong:sit":
+        assert time.monotonic() < wait_s
+        time.sleep(0.1)
     # The day: a row for each camera, a span that opens its event.
     plot = page.locator("#plot")
     expect(plot).to_contain_text("walks: walk", timeout=30_000)

@@ -87,11 +87,23 @@ function mark(event, value, label) {
       await ask(`api/events/${event.id}/mark`, { mark: now });
       event.mark = now;
       for (const other of button.parentElement.querySelectorAll("[data-mark]")) other.setAttribute("aria-pressed", String(other.dataset.mark === now));
+      const asked = button.parentElement.querySelector(".truth");
+      if (asked) asked.remove();
+      if (now === "wrong" && event.action) button.parentElement.append(await truth(event));
     } catch (error) {
       $("events-words").textContent = error.message;
     }
   });
   return button;
+}
+
+// What it was instead: fine-tuning learns from that.
+async function truth(event) {
+  const { actions } = await ask(`api/cameras/${event.camera}/rules`);
+  const select = element("select", {}, new Option("I do not know", "wrong"),
+    ...actions.filter((a) => a.name !== event.action).map((a) => new Option(a.short, `wrong:${a.name}`)));
+  select.addEventListener("change", () => ask(`api/events/${event.id}/mark`, { mark: select.value }).catch((error) => { $("events-words").textContent = error.message; }));
+  return element("label", { class: "truth" }, "It was ", select);
 }
 
 async function toggle(id, item, button, more) {
