@@ -121,9 +121,20 @@ def _change(path: Path, camera: str, stamp: str, change: Callable[[str], str]) -
     with _writing:
         if stamp_of(path) != stamp:
             raise UserError(f"{path.name}: was changed meanwhile; reload the page and draw once more")
+        before = path.read_text(encoding="utf-8")
         _entry(_load(path), camera)
-        _replace(path, change(path.read_text(encoding="utf-8")))
+        after = change(before)
+        if _others(before, camera) != _others(after, camera):
+            raise UserError(f"{path.name}: is written in a way that cannot be changed safely; change it by hand")
+        _replace(path, after)
         return stamp_of(path)
+
+
+def _others(text: str, camera: str) -> Any:
+    """All that the text says beside that camera."""
+    plain = _plain(open_yaml().load(text))
+    plain["cameras"].pop(camera, None)
+    return plain
 
 
 def _replace(path: Path, text: str) -> None:
