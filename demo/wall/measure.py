@@ -20,7 +20,7 @@ from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
 from stream.service.bench import write_media
 
-SELDOM_S = 600
+SELDOM_S, SETTLE_S = 600, 15.0
 SIZE = {"width": 1280, "height": 800}
 
 
@@ -77,10 +77,10 @@ def _watch(server: Server, browser: Any, seconds: float) -> dict[str, Any]:
     page = browser.new_page(viewport=SIZE)
     # Models are read and engines built first.
     page.goto(server.url)
-    page.wait_for_function("() => window.line && window.line.state.length > 0 && "
-                           "window.line.state.every((c) => c.mood === 'good')", timeout=300_000)
+    page.wait_for_function("() => window.line && window.line.state.some((c) => c.mood === 'good') && "
+                           "window.line.state.every((c) => c.state === 'online')", timeout=300_000)
     page.close()
-    time.sleep(5.0)
+    time.sleep(SETTLE_S)
     base = _cores(server, seconds)
     page = browser.new_page(viewport=SIZE)
     sent = [0]

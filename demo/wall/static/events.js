@@ -141,7 +141,10 @@ function changed({ event }) {
   known.set(event.id, { ...event, mark: before ? before.mark : "" });
   const there = document.querySelector(`.event[data-id="${CSS.escape(event.id)}"]`);
   // What somebody has opened stays open; it shows the rest when it is opened again.
-  if (there && !there.querySelector(".more").hidden) return;
+  if (there && !there.querySelector(".more").hidden) {
+    there.querySelector("p").textContent = made.querySelector("p").textContent;
+    return;
+  }
   if (there) there.replaceWith(made);
   else {
     made.classList.add("new");
