@@ -211,4 +211,6 @@ def _add_state(app: FastAPI, wall: Wall) -> None:
         finally:
             wall.lines[address] -= 1
             wall.visitors[visitor] -= 1
-            wall.tiles.forget(set(service.supervisor.names()))
+            there = set(service.supervisor.names())
+            wall.tiles.forget(there)
+            wall.history.forget(there)
