@@ -29,6 +29,13 @@ FAULTS = ("killed", "stalled", "password", "size", "rate", "black", "lossy")
 SHOWS_OFFLINE, SHOWS_RECONNECT = ("killed", "stalled", "password"), ("size", "rate")
 SEEN_WITHIN_S, BACK_WITHIN_S, ENDS_WITHIN_S = 5.0, 5.0, 3.0
 RTSP_CAMERAS, FILES = 6, 2
+# Rules are at work and films are made all along.
+EVENTS = """\
+defaults:
+  model: bundled
+  rules: [{name: somebody, kind: stay, for: 2s, cooldown: 5s}, {name: walking, kind: action, action: walk}]
+events: {store: {url: FOLDER/events.db}, films: {folder: FOLDER/films, longest: 15s}}
+"""
 # What a server that is another program can be made to do from outside.
 OUTER_FAULTS = ("killed", "stalled")
 
@@ -149,7 +156,7 @@ def soak(seconds: float, seed: int = 0, warm_up_s: float = 180.0) -> dict:
         rows = [f"  {name}: {{source: '{camera.url}'}}" for name, camera in cameras.items()]
         rows += [f"  file{i}: {{source: sample}}" for i in range(FILES)]
         file = folder / "cameras.yaml"
-        file.write_text(f"defaults: {{model: bundled}}\nserver: {{port: {port}}}\ncameras:\n" + "\n".join(rows) + "\n")
+        file.write_text(f"{EVENTS.replace('FOLDER', str(folder))}server: {{port: {port}}}\ncameras:\n" + "\n".join(rows))
         service = Watched(file, port, folder / "log")
         try:
             up_s = wait_for(lambda: all(service.camera(name)[0] for name in cameras), 180)
@@ -162,10 +169,17 @@ def soak(seconds: float, seed: int = 0, warm_up_s: float = 180.0) -> dict:
                 print(json.dumps(findings.faults[-1]), file=sys.stderr, flush=True)
                 note(service, findings, start_s)
             alive = service.process.poll() is None
+            rows = service.metrics()
         finally:
             ends_s = service.end()
         log = (folder / "log").read_text()
-    return {"cameras": len(cameras) + FILES, **report(findings, warm_up_s, up_s, ends_s, alive, log)}
+    events = {
+        key: round(sum(v for k, v in rows.items() if k.startswith(row))) for key, row in (
+            ("begun", "slowfast_events_total"), ("films", "slowfast_event_films_total"),
+            ("failed_media", "slowfast_event_media_failures_total"), ("lost", "slowfast_events_lost_total"),
+        )
+    }
+    return {"cameras": len(cameras) + FILES, "events": events, **report(findings, warm_up_s, up_s, ends_s, alive, log)}
 
 
 def report(findings: Findings, warm_up_s: float, up_s: float | None, ends_s: float, alive: bool, log: str) -> dict:

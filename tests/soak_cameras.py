@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import struct
@@ -119,7 +120,7 @@ class FaultyCamera(RtspCamera):
         if self.fault == "killed":
             raise OSError("hangs up")
         if self.fault == "password":
-            request = request.replace(self._login, "Basic wrong")
+            request = re.sub(r"Basic \S+", "Basic wrong", request)
         return super()._answer(connection, request)
 
     def _play(self, connection: socket.socket) -> None:

@@ -46,6 +46,8 @@ def test_a_good_file_is_read(tmp_path):
     ("name: fall", "name: fa/ll", 5, ["rules[0].name", "1 to 64 characters"]),
     ("[1, 1]]", "[1, 2]]", 2, ["zones.hall[2][1]", "got 2"]),
     ("[[0, 0], [1, 0], [1, 1]]", "[[0, 0], [1, 0]]", 2, ["zones.hall", "at least 3"]),
+    ("[[0, 0], [1, 0], [1, 1]]", "[[0, 0], [1, 0]]", 2, ["zones.hall: got 2 of them, expected at least 3"]),
+    ("[[0, 0], [1, 0], [1, 1]]", "left", 2, ["zones.hall: got 'left', expected a list"]),
     ("zones:\n", "zone:\n", 1, ["zone", "no such key", "zones"]),
     ("action: fall down", "action: []", 7, ["rules[0].action", "at least 1"]),
     ("over: 0.6", "over: 0.6\n    under: 0.9", 9, ["rules[0].under", "at most `over`"]),
@@ -75,6 +77,11 @@ def test_files_of_something_else_are_one_line(content):
         rule_set(content)
     assert "\n" not in str(mistake.value)
     assert "rules.yaml" in str(mistake.value)
+
+
+def test_a_rule_that_is_a_word_is_told_what_a_rule_is():
+    with pytest.raises(UserError, match=r"rules\[0\]: got 'fall', expected keys and values"):
+        rule_set("rules: [fall]")
 
 
 def test_missing_files_name_the_command_that_writes_one(tmp_path):

@@ -7,6 +7,7 @@ for package in ("pydantic", "ruamel.yaml", "prometheus_client", "fastapi", "uvic
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(600)
 def test_faults_are_seen_cameras_come_back_and_nothing_is_left_behind():
     from soak import soak
@@ -14,6 +15,9 @@ def test_faults_are_seen_cameras_come_back_and_nothing_is_left_behind():
     figures = soak(90, warm_up_s=30)
     assert figures["alive"]
     assert figures["faults"] >= 7
+    assert figures["events"]["begun"] > 0
+    assert figures["events"]["films"] > 0
+    assert figures["events"]["lost"] == 0
     assert figures["longest_seen_s"] < 99
     assert figures["longest_back_s"] < 99
     assert figures["growth_percent"]["threads"] == 0

@@ -163,13 +163,24 @@ def _told(model: type[BaseModel], mistake: Any, lines: Lines) -> UserError:
         return lines.error(path, f"`kind` is missing, expected one of {_kinds()}")
     if kind == "union_tag_invalid":
         return lines.error((*path, "kind"), f"got {context.get('tag')!r}, expected one of {_kinds()}")
-    said = str(cause) if cause is not None else _lower(mistake["msg"])
+    said = str(cause) if cause is not None else _plainly(kind, context) or _lower(mistake["msg"])
     if not said.startswith(("got ", "expected ")):
         said = f"expected {said.removeprefix('input should be ')}"
     shown = "" if said.startswith("got ") or isinstance(got, dict | list) else f"got {_shown(got)}, "
     if lines.hides(path):
         return lines.error(path, f"got a value that is not shown, {_without_values(said)}")
     return lines.error(path, shown + said)
+
+
+def _plainly(kind: str, context: dict[str, Any]) -> str:
+    """What pydantic says of containers, in words of a file; "" for all else."""
+    if kind == "too_short":
+        return f"got {context['actual_length']} of them, expected at least {context['min_length']}"
+    if kind == "too_long":
+        return f"got {context['actual_length']} of them, expected at most {context['max_length']}"
+    if kind in ("model_attributes_type", "model_type", "dict_type"):
+        return "expected keys and values"
+    return "expected a list" if kind in ("list_type", "tuple_type") else ""
 
 
 def _without_values(said: str) -> str:

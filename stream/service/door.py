@@ -14,7 +14,7 @@ from stream.service.settings import Server
 OPEN_PATHS = ("/health/live", "/health/ready")
 HEADERS = {
     b"content-security-policy":
-        b"default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
     b"cache-control": b"no-store",
