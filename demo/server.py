@@ -20,7 +20,8 @@ from demo.choices import Choices
 from demo.first_clip import ASSET
 from demo.gate import TOKEN, Gate, visitor_of
 from demo.hosts import Hosts
-from demo.jobs import Job, Jobs
+from demo.job_line import Jobs
+from demo.jobs import Job
 from demo.pool import Busy, ModelPool, Seats
 from demo.shelf import Shelf
 from demo.tab import Tab

@@ -10,7 +10,8 @@ import pytest
 from demo_fakes import fake_pool, write_video
 
 from demo.choices import Choices
-from demo.jobs import CSV, JSONL, OPEN_OPTIONS, VIDEO, Job, Jobs, inspect_video, minutes_text
+from demo.job_line import Jobs
+from demo.jobs import CSV, JSONL, OPEN_OPTIONS, VIDEO, Job, inspect_video, minutes_text
 from demo.pool import Busy
 from demo.shelf import Shelf
 from demo.timeline import find_spans
