@@ -35,6 +35,8 @@ examples:
       behind a proxy that serves it as https://demo.example
   %(prog)s --allow-urls
       lets visitors type camera addresses
+  %(prog)s --cameras cameras.yaml
+      runs the service of that file, with a page of all its cameras
 Browsers give a camera only to pages at https:// or localhost."""
 
 
@@ -53,6 +55,11 @@ def parser(prog: str = "python -m demo") -> CommandLine:
                         help="further names under which the page is opened, as behind a proxy: demo.example")
     server.add_argument("--allow-urls", action="store_true",
                         help="let visitors make this machine open camera addresses that they type")
+    wall = cli.add_argument_group("all cameras")
+    wall.add_argument("--cameras", metavar="FILE", help="run the service of this file and show all its cameras")
+    wall.add_argument("--accounts", metavar="FILE",
+                      help="who may log in; made by python -m demo.wall.accounts, needed beyond this machine")
+    wall.add_argument("--root-path", default="", metavar="PATH", help="where a proxy serves the page: /cameras")
     limits = cli.add_argument_group("limits")
     limits.add_argument("--visitors", type=int, default=4, metavar="N", help="live streams at once (4)")
     limits.add_argument("--max-upload-mb", type=float, default=200, metavar="N", help="size of a video (200)")
@@ -71,6 +78,8 @@ def main(argv: list[str] | None = None, prog: str = "python -m demo") -> int:
     cv2.setNumThreads(1)
     give_large_blocks_back_at_once()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if args.cameras:
+        return _run_wall(args)
     listener = listen(args.host, args.port)
     try:
         hosts = hosts_of(listener.getsockname()[0], args.host_name)
@@ -80,6 +89,22 @@ def main(argv: list[str] | None = None, prog: str = "python -m demo") -> int:
         listener.close()
         raise
     serve(backend, records, listener, notice=notice, tls=(args.tls_cert, args.tls_key), hosts=hosts)
+    return 0
+
+
+def _run_wall(args: argparse.Namespace) -> int:
+    from demo.wall.command import check_wall, run_wall
+
+    accounts = check_wall(args.host, args.host_name, args.accounts, args.root_path)
+    listener = listen(args.host, args.port)
+    try:
+        hosts = hosts_of(listener.getsockname()[0], args.host_name)
+        run_wall(
+            args.cameras, listener, hosts=hosts, accounts=accounts, tls=(args.tls_cert, args.tls_key),
+            under=args.root_path, say=say,
+        )
+    finally:
+        listener.close()
     return 0
 
 
@@ -94,6 +119,10 @@ def _check(args: argparse.Namespace) -> None:
     for path in (args.tls_cert, args.tls_key):
         if path and not os.path.isfile(path):
             raise UserError(f"{path}: no such file, expected a PEM file")
+    if args.cameras:
+        return
+    if args.accounts or args.root_path:
+        raise UserError("--accounts and --root-path: got without --cameras, expected with it")
     missing = [name for name in ("gradio", "plotly", "websockets") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"the demo needs {', '.join(missing)}; run: pip install 'slowfast-live[demo]'")

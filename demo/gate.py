@@ -16,7 +16,8 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from demo.hosts import Hosts, split_host
@@ -34,7 +35,7 @@ GRADIO_PATHS = (
 )
 EVENT_PATH, MAX_EVENT_BYTES = "/gradio_api/queue/join", 200_000
 LINE_PATH, UPLOAD_PATH = "/line", "/upload"
-OWN_PATHS = (UPLOAD_PATH, "/files/", LINE_PATH, "/healthz")
+OWN_PATHS = (UPLOAD_PATH, "/files/", LINE_PATH, "/healthz", "/clip.mp4", "/clip.json")
 METHODS = ("GET", "HEAD", "POST")
 # An event of the page is a few hundred bytes; whoever takes longer to send it holds a place for nothing.
 BODY_S = 10.0
@@ -57,12 +58,31 @@ HEADERS = {
 }
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What can be asked for.
+
+    Attributes:
+        paths: compared with a request's path, or with its beginning where the entry ends in "/".
+        lines: paths of WebSockets, in the same way.
+        headers: put on every answer.
+        unbounded: paths whose bodies are theirs to check; all others are read whole, up to a limit.
+        event_path: where Gradio takes events.
+    """
+
+    paths: tuple[str, ...] = GRADIO_PATHS + OWN_PATHS
+    lines: tuple[str, ...] = (LINE_PATH,)
+    headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
+    unbounded: tuple[str, ...] = (UPLOAD_PATH,)
+    event_path: str = EVENT_PATH
+
+
 class Gate:
     """ASGI: lets through what is listed and ours, hands out the visitor's cookie, puts safety headers in place."""
 
     def __init__(
         self, app: Any, hosts: Hosts | None = None, *, body_s: float = BODY_S,
-        fits: Callable[[object, list[Any]], bool] = lambda number, values: True,
+        fits: Callable[[object, list[Any]], bool] = lambda number, values: True, reach: Reach | None = None,
     ) -> None:
         """
         Args:
@@ -70,7 +90,9 @@ class Gate:
             hosts: under which names the page is reached; loopback's unless given.
             body_s: how long the body of an event may take to come.
             fits: whether an event's number and values are such as the page's controls give.
+            reach: what can be asked for; what Gradio's page needs unless given.
         """
+        self._reach = reach or Reach()
         self._app, self._hosts, self._body_s, self._fits = app, hosts or Hosts(), body_s, fits
         self._told: set[str] = set()
 
@@ -83,25 +105,25 @@ class Gate:
         if refused is not None:
             if is_line:
                 return await send({"type": "websocket.close", "code": 1008})
-            return await _answer(send, *refused)
+            return await self._answer(send, *refused)
         scope = self._cleaned(scope)
         if is_line:
             return await self._app(scope, receive, _without_cors(send))
         path = scope["path"]
-        if scope["method"] == "POST" and path != UPLOAD_PATH:
+        if scope["method"] == "POST" and path not in self._reach.unbounded:
             try:
                 async with asyncio.timeout(self._body_s):
                     body = await _read_body(receive, MAX_EVENT_BYTES)
             except TimeoutError:
-                return await _answer(send, 408, b"it took too long to come", close=True)
-            if body is None or (path == EVENT_PATH and not self._is_ours(body)):
-                return await _answer(send, 400, b"expected plain values")
+                return await self._answer(send, 408, b"it took too long to come", close=True)
+            if body is None or not _is_flat(body) or (path == self._reach.event_path and not self._is_ours(body)):
+                return await self._answer(send, 400, b"expected plain values")
             receive = _replay(body, receive)
         new = None if visitor_of(scope) else secrets.token_urlsafe(24)
 
         async def send_with_headers(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), *_safety_headers()]
+                headers = [*message.get("headers", ()), *self._safety_headers()]
                 if new and path == "/":
                     secure = "; Secure" if scope.get("scheme") == "https" else ""
                     cookie = f"{COOKIE}={new}; Path=/; HttpOnly; SameSite=Strict{secure}"
@@ -116,7 +138,7 @@ class Gate:
         if not self._hosts.allows(scope):
             self._tell(scope)
             return 421, b"this page is not served under that name; the server's option --host-name adds one"
-        if not _is_listed(scope["path"]) or (is_line and scope["path"] != LINE_PATH):
+        if not _is_listed(scope["path"], self._reach.lines if is_line else self._reach.paths):
             return 404, b"not found"
         if not is_line and scope["method"] not in METHODS:
             return 405, b"method not allowed"
@@ -130,6 +152,15 @@ class Gate:
             return False
         event = json.loads(body)
         return self._fits(event.get("fn_index"), event.get("data", []))
+
+    def _safety_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(k.lower().encode(), v.encode()) for k, v in self._reach.headers.items()]
+
+    async def _answer(self, send: Any, status: int, body: bytes, *, close: bool = False) -> None:
+        headers = [(b"content-type", b"text/plain"), *self._safety_headers()]
+        headers += [(b"connection", b"close")] if close else []
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     def _cleaned(self, scope: dict[str, Any]) -> dict[str, Any]:
         """Without what only a proxy may say; Gradio builds the page's addresses from it."""
@@ -162,17 +193,6 @@ def _without_cors(send: Any) -> Any:
     return send_without
 
 
-def _safety_headers() -> list[tuple[bytes, bytes]]:
-    return [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
-
-
-async def _answer(send: Any, status: int, body: bytes, *, close: bool = False) -> None:
-    headers = [(b"content-type", b"text/plain"), *_safety_headers()]
-    headers += [(b"connection", b"close")] if close else []
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
 async def _read_body(receive: Any, limit: int) -> bytes | None:
     """A request's body; None where it is over the limit or the sender has gone."""
     body = b""
@@ -197,6 +217,17 @@ def _replay(body: bytes, receive: Any) -> Any:
     return replay
 
 
+def _is_flat(body: bytes) -> bool:
+    """Whether a body can be read as JSON without running out of stack; what is no JSON is told of elsewhere."""
+    try:
+        json.loads(body)
+    except RecursionError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
 def is_plain_event(body: bytes) -> bool:
     """Whether an event of the page holds only what its controls give: texts, numbers, yes or no, lists of texts."""
     try:
@@ -212,11 +243,11 @@ def is_plain_event(body: bytes) -> bool:
     )
 
 
-def _is_listed(path: str) -> bool:
+def _is_listed(path: str, listed: tuple[str, ...]) -> bool:
     # Encoded separators never occur in what the page asks for.
     if ".." in path or "\\" in path or "//" in path:
         return False
-    return any(path.startswith(p) if p.endswith("/") and p != "/" else path == p for p in GRADIO_PATHS + OWN_PATHS)
+    return any(path.startswith(p) if p.endswith("/") and p != "/" else path == p for p in listed)
 
 
 def visitor_of(scope: Any) -> str:

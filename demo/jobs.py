@@ -1,4 +1,4 @@
-"""Videos being analysed, one after the other: progress, cancelling, and the files that come out."""
+"""A video being analysed: progress, cancelling, and the files that come out. Who comes when is `job_line`'s."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 
 from demo.choices import Choices
-from demo.pool import Busy, ModelPool
+from demo.pool import ModelPool
 from demo.shelf import Folder
 from demo.timeline import Summary, summarise
 from detector.errors import UserError
-from detector.types import Frame
+from detector.types import Boxes, Frame
+from detector.weights.records import ActionModel
 from stream.outputs.ava_csv import AvaCsv
 from stream.outputs.film import Mp4Writer
 from stream.outputs.json_lines import JsonLines
 from stream.picture.overlay import draw_update
 from stream.pipeline import Options, Pipeline
-from stream.results import KeyFrameResult
+from stream.results import KeyFrameResult, Status, SteadyRows, Update
+from stream.session import Session
 from stream.sources import Source, VideoFile
 from stream.sources.decode import open_video
 
@@ -39,7 +41,7 @@ MAX_FILE_SIDE_PX, MAX_PICTURE_PX = 8192, 4096 * 4096
 MAX_PX_PER_S = 3840 * 2160 * 30
 # Beyond this many streams a file is not opened; the decoder itself refuses pictures that grow on the way.
 OPEN_OPTIONS = {"max_pixels": str(MAX_PICTURE_PX), "max_streams": "32"}
-VIDEO, JSONL, CSV = "annotated.mp4", "actions.jsonl", "actions_ava.csv"
+VIDEO, JSONL, CSV, TABLE = "annotated.mp4", "actions.jsonl", "actions_ava.csv", "table.csv"
 
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
 
@@ -153,12 +155,27 @@ class ShrunkSource:
         self._inner.close()
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Shown:
+    """What was known at one picture of the film, for drawing it again."""
+
+    boxes: Boxes
+    scores: np.ndarray
+    steady: SteadyRows | None
+
+
 class Job:
-    """One video: analysed in a thread of `Jobs`, watched from outside."""
+    """One video: analysed in a thread of `job_line.Jobs`, watched from outside.
+
+    Attributes:
+        folder, choices: as given.
+        path: of the video.
+        summary: once it is done.
+    """
 
     def __init__(
         self, path: Path, folder: Folder, choices: Choices, max_duration_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, before: Job | None = None,
     ) -> None:
         """
         Args:
@@ -167,10 +184,16 @@ class Job:
             choices: of the visitor.
             max_duration_s: of the video.
             clock: seconds, monotonic.
+            before: of the same video, done with other choices; its answers are used where they suffice.
         """
-        self.folder, self.choices = folder, choices
+        self.folder, self.choices, self.path = folder, choices, path
         self.summary: Summary | None = None
-        self._path, self._max_duration_s, self._clock = path, max_duration_s, clock
+        self._model: ActionModel | None = None
+        self._untrained = False
+        self._results: list[KeyFrameResult] = []
+        self._pictures: list[_Shown] = []
+        self._before = before if before is not None and before.serves(choices) else None
+        self._max_duration_s, self._clock = max_duration_s, clock
         self._state: State = "waiting"
         self._message = ""
         self._stop = threading.Event()
@@ -179,9 +202,21 @@ class Job:
         self._done_s, self._duration_s = 0.0, 0.0
 
     @property
+    def model(self) -> ActionModel | None:
+        """Whose answers these are; None before it is opened."""
+        return self._model
+
+    @property
     def state(self) -> State:
         """waiting, running, done, cancelled or failed."""
         return self._state
+
+    def serves(self, choices: Choices) -> bool:
+        """Whether its answers are enough for other choices: of the same model, and no person was left out."""
+        return (
+            self._state == "done" and choices.model == self.choices.model
+            and choices.person_threshold >= self.choices.person_threshold
+        )
 
     def progress(self, ahead: int = 0) -> Progress:
         """How far it is; `ahead` jobs come first."""
@@ -226,42 +261,69 @@ class Job:
             ended = "cancelled"
         if ended != "done":
             self._throw_away()
+        self._before = None
         # Told last: whoever sees that it has ended finds only what is to stay.
         self._state = ended
 
+    def _new(self, name: str) -> Path:
+        """Where a result is written until all of them are whole: those that were there stay as long."""
+        return self.folder.path / f"new_{name}"
+
     def _throw_away(self) -> None:
         for name in (VIDEO, JSONL, CSV):
-            served = self.folder.files.pop(name, None)
-            if served is not None:
-                served.path.unlink(missing_ok=True)
+            self._new(name).unlink(missing_ok=True)
+
+    def _hand_over(self) -> None:
+        """Put what was made in the place of what was there before."""
+        stem = Path(self.folder.shown_name).stem
+        for name, media_type, ending in (
+            (VIDEO, "video/mp4", "annotated.mp4"), (JSONL, "application/x-ndjson", "actions.jsonl"),
+            (CSV, "text/csv", "ava.csv"),
+        ):
+            self._new(name).replace(self.folder.serve(name, media_type, f"{stem}_{ending}"))
+        self.folder.made += 1
 
     def _analyse(self, pool: ModelPool) -> None:
+        before = self._before
+        if before is None:
+            with pool.lease(self.choices.model) as lease, contextlib.ExitStack() as stack:
+                self._model, self._untrained = lease.session.model, lease.session.untrained
+                lease.set_person_threshold(self.choices.person_threshold)
+                self._write(self._open_film(), lambda source: self._look(stack, source, lease.session))
+        else:
+            self._model, self._untrained = before._model, before._untrained
+            self._results, self._pictures = before._results, before._pictures
+            self._write(self._open_film(), self._draw_again)
+        if self._stop.is_set():
+            return
+        assert self._model is not None
+        results = [_keep_people(r, self.choices.person_threshold) for r in self._results]
+        proven = () if self._untrained else self._model.works_on_real_video
+        self.summary = summarise(results, max(self._duration_s, self._done_s), self._model.labels, proven)
+        self._hand_over()
+
+    def _open_film(self) -> VideoFile:
+        file = VideoFile(self.path, name=self.folder.shown_name, options=OPEN_OPTIONS)
+        self._duration_s = file.duration_s or 0.0
+        return file
+
+    def _write(self, file: VideoFile, look: Callable[[Source], Iterator[Update]]) -> None:
+        """Write all files out of what a look at the film gives."""
+        assert self._model is not None
+        thresholds = self.choices.thresholds(self._model)
+        for name in (JSONL, CSV):
+            self._new(name).unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
-            lease = stack.enter_context(pool.lease(self.choices.model))
-            lease.set_person_threshold(self.choices.person_threshold)
-            labels = lease.session.model.labels
-            thresholds = self.choices.thresholds(lease.session.model)
-            file = VideoFile(self._path, name=self.folder.shown_name, options=OPEN_OPTIONS)
-            self._duration_s = file.duration_s or 0.0
-            source: Source = ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)
-            stem = Path(self.folder.shown_name).stem
-            serve = self.folder.serve
-            for name in (JSONL, CSV):  # of an earlier analysis of the same upload
-                (self.folder.path / name).unlink(missing_ok=True)
-            video = Mp4Writer(serve(VIDEO, "video/mp4", f"{stem}_annotated.mp4"), file.fps, overwrite=True)
-            jsonl = JsonLines(serve(JSONL, "application/x-ndjson", f"{stem}_actions.jsonl"), thresholds)
-            ava = AvaCsv(serve(CSV, "text/csv", f"{stem}_ava.csv"))
+            video = Mp4Writer(self._new(VIDEO), file.fps, overwrite=True)
+            jsonl = JsonLines(self._new(JSONL), thresholds)
+            ava = AvaCsv(self._new(CSV))
             for sink in (video, jsonl, ava):
                 stack.callback(sink.close)
-            results: list[KeyFrameResult] = []
-            pipeline = stack.enter_context(Pipeline(source, lease.session, Options(thresholds=thresholds)))
-            self._pipeline = pipeline
-            for update in pipeline:
+            for update in look(ShrunkSource(file, MAX_SIDE_PX, self._max_duration_s)):
                 if self._stop.is_set():
                     return
                 for result in update.results:
                     result = _keep_people(result, self.choices.person_threshold)
-                    results.append(result)
                     jsonl.write(result)
                     ava.write(result)
                 if update.frame is not None:
@@ -270,62 +332,29 @@ class Job:
                     self._done_s = update.frame.time_s
                     if self._duration_s and self._first[1] == 1.0:
                         self._first = (self._clock(), min(self._done_s / self._duration_s, 0.99))
-        self.summary = summarise(results, max(self._duration_s, self._done_s), labels)
+
+    def _look(self, stack: contextlib.ExitStack, source: Source, session: Session) -> Iterator[Update]:
+        """Show the film to the network; what comes is kept for drawing it again."""
+        options = Options(thresholds=self.choices.thresholds(session.model))
+        pipeline = stack.enter_context(Pipeline(source, session, options))
+        self._pipeline = pipeline
+        for update in pipeline:
+            self._results += update.results
+            if update.frame is not None:
+                self._pictures.append(_Shown(update.boxes, update.scores, update.steady))
+            yield update
+
+    def _draw_again(self, source: Source) -> Iterator[Update]:
+        """The film once more with what is known about it already."""
+        assert self._model is not None
+        results = tuple(self._results)
+        for frame, shown in zip(source, self._pictures, strict=False):
+            yield Update(
+                frame, frame.time_s, shown.boxes, shown.scores, Status(live=False), self._model, results,
+                self._untrained, steady=shown.steady,
+            )
+            results = ()
 
 
 def _keep_people(result: KeyFrameResult, threshold: float) -> KeyFrameResult:
     return result.only(result.detections.boxes.score >= threshold)
-
-
-class Jobs:
-    """Jobs of all visitors, one at a time in order of arrival."""
-
-    def __init__(self, pool: ModelPool, max_waiting: int = 4) -> None:
-        """
-        Args:
-            pool: models.
-            max_waiting: jobs that may wait beside the one that runs.
-        """
-        self._pool, self._max_waiting = pool, max_waiting
-        self._jobs: list[Job] = []
-        self._lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="video")
-
-    def submit(self, job: Job) -> None:
-        """Take a job on.
-
-        Raises:
-            Busy: too many are waiting, or this page has one already.
-        """
-        with self._lock:
-            self._jobs = [j for j in self._jobs if j.state in ("waiting", "running")]
-            if any(j.folder.tab == job.folder.tab for j in self._jobs):
-                raise Busy("a video of yours is being analysed already; cancel it first or wait for it")
-            if len(self._jobs) > self._max_waiting:
-                raise Busy(
-                    f"{len(self._jobs)} videos are in line already, which is as many as this server takes; "
-                    "please try again in a few minutes"
-                )
-            self._jobs.append(job)
-        self._executor.submit(job.run, self._pool)
-
-    def progress(self, job: Job) -> Progress:
-        """How far a job is, and how many come before it."""
-        with self._lock:
-            before = self._jobs[:self._jobs.index(job)] if job in self._jobs else []
-        return job.progress(sum(j.state in ("waiting", "running") for j in before))
-
-    def cancel_tab(self, tab: str, visitor: str | None = None) -> None:
-        """Cancel what a page (with `visitor`, of theirs) started."""
-        with self._lock:
-            mine = [j for j in self._jobs if j.folder.tab == tab and visitor in (None, j.folder.visitor)]
-        for job in mine:
-            job.cancel()
-
-    def close(self) -> None:
-        """Cancel everything and end the thread. May be called twice."""
-        with self._lock:
-            jobs = list(self._jobs)
-        for job in jobs:
-            job.cancel()
-        self._executor.shutdown(wait=True)

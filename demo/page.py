@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from demo.server import Backend
-from demo.video_tab import build_video_tab, wire_video_tab
+from demo.video_tab import HATCHED, build_video_tab, wire_video_tab
 from detector.weights.records import ActionModel
 
 TITLE = "Who does what, now"
@@ -31,7 +31,8 @@ def page_options() -> dict[str, Any]:
         block_title_text_color="*body_text_color", block_title_text_color_dark="*body_text_color",
         block_title_padding="0",
     )
-    return {"theme": theme, "css": read_asset("demo.css"), "head": f"<script>{read_asset('demo.js')}</script>"}
+    script = read_asset("people.js") + read_asset("demo.js")
+    return {"theme": theme, "css": read_asset("demo.css"), "head": f"<script>{script}</script>"}
 
 
 def build_page(backend: Backend, records: Mapping[str, ActionModel], notice: str = "") -> Any:
@@ -54,9 +55,9 @@ def build_page(backend: Backend, records: Mapping[str, ActionModel], notice: str
             gr.HTML(escape(notice), elem_id="notice")
         with gr.Row():
             with gr.Column(scale=3, min_width=320), gr.Tabs():
-                with gr.Tab("Live", id="live"):
-                    gr.HTML(_stage("live", "Press Start and allow the camera.") + _LIVE_BAR + _below("live"))
-                with gr.Tab("Video", id="video"):
+                with gr.Tab("Live", id="live") as live:
+                    gr.HTML(_stage("live", "", _CLIP) + _LIVE_BAR + _below("live"))
+                with gr.Tab("Video", id="video", elem_id="video-tab") as films:
                     video = build_video_tab(backend.limits)
                 if backend.open_url is not None:
                     with gr.Tab("Camera address", id="net"):
@@ -70,26 +71,42 @@ def build_page(backend: Backend, records: Mapping[str, ActionModel], notice: str
         page.load(None, controls, None, js="(...all) => window.demo.choose(...all)")
         _wire_model(gr, controls[0], controls[-1], about, records)
         wire_video_tab(backend, video, controls)
+        # What has no meaning for the tab that is shown is not shown.
+        live.select(None, None, None, js="() => window.demo.showTab('live')")
+        films.select(None, None, None, js="() => window.demo.showTab('video')")
     return page
 
 
-def _stage(name: str, hint: str) -> str:
+# Plays until something else is shown, with the labels that the bundled model gave it.
+_CLIP = (
+    '<video id="clip" src="clip.mp4" loop muted playsinline preload="auto" aria-hidden="true" tabindex="-1"></video>'
+    '<canvas id="clip-view" role="img" aria-label="example: people with boxes and their actions"></canvas>'
+)
+
+
+def _stage(name: str, hint: str, more: str = "") -> str:
     return (
-        f'<div class="stage" id="{name}-stage"><canvas id="{name}-view" width="640" height="480" role="img" '
+        f'<div class="stage" id="{name}-stage">{more}<canvas id="{name}-view" width="640" height="480" role="img" '
         f'aria-label="camera picture with boxes and actions"></canvas>'
-        f'<div class="note" id="{name}-note" role="status">{hint}</div></div>'
+        f'<div class="note" id="{name}-note" role="status"{"" if hint else " hidden"}>{hint}</div></div>'
     )
 
 
 def _below(name: str) -> str:
-    return f'<div class="status" id="{name}-status"></div><ul class="people" id="{name}-people"></ul>'
+    return (
+        f'<div class="words" id="{name}-words" role="status"></div><ul class="people" id="{name}-people"></ul>'
+        f'<div class="status hatched" id="{name}-hatched" hidden>{HATCHED}</div>'
+        f'<details class="more" id="{name}-more" hidden><summary>Details</summary>'
+        f'<div class="status" id="{name}-status"></div></details>'
+    )
 
 
 _LIVE_BAR = """<div class="bar">
 <button class="push main" id="live-start" data-do="start">Start camera</button>
 <button class="push" id="live-stop" data-do="stop" hidden>Stop</button>
-<button class="push" data-do="turn" title="front or back camera of a phone">Turn camera</button>
-<label><input type="checkbox" id="live-mirror" checked> Mirror</label></div>"""
+<button class="push" id="live-sample" data-do="live-sample">Try the bundled clip</button>
+<button class="push" id="live-turn" data-do="turn" title="front or back camera of a phone" hidden>Turn camera</button>
+<label id="live-mirror-label" hidden><input type="checkbox" id="live-mirror" checked> Mirror</label></div>"""
 _NET_BAR = """<div class="bar">
 <input type="url" id="net-url" placeholder="rtsp://user:password@camera/stream" autocomplete="off" spellcheck="false"
  aria-label="camera address">
@@ -101,22 +118,24 @@ def _controls(gr: Any, backend: Backend, records: Mapping[str, ActionModel]) -> 
     """Model, display, person threshold, recommended?, action threshold, actions: as `window.demo.choose` has them."""
     first = next(iter(records.values()))
     default = backend.default
-    return [
-        gr.Dropdown(list(records), value=next(iter(records)), label="Model", elem_id="model",
-                    visible=True if len(records) > 1 else "hidden"),
-        gr.Radio(
-            [("Newest picture, labels a little late", "now"), ("In step: picture waits for its labels", "synced")],
-            value=default.display, label="Live display", elem_id="display",
-        ),
-        gr.Slider(0.05, 0.99, value=default.person_threshold, step=0.01, label="Person threshold", elem_id="person",
-                  info="how sure the detector must be that a box is a person"),
-        gr.Checkbox(True, label="Recommended action thresholds", elem_id="recommended",
-                    info="0.7 for actions that are in most pictures, 0.3 for the rest"),
-        gr.Slider(0.0, 1.0, value=0.5, step=0.01, label="Action threshold", elem_id="action",
-                  info="for all actions, where the box above is off"),
-        gr.Dropdown(_action_choices(first), multiselect=True, label="Actions to show", elem_id="actions",
-                    info="leave empty for all"),
-    ]
+    model = gr.Dropdown(list(records), value=next(iter(records)), label="Model", elem_id="model",
+                        visible=True if len(records) > 1 else "hidden")
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        return [
+            model,
+            gr.Radio(
+                [("Newest picture, labels a little late", "now"), ("In step: picture waits for its labels", "synced")],
+                value=default.display, label="Live display", elem_id="display",
+            ),
+            gr.Slider(0.05, 0.99, value=default.person_threshold, step=0.01, label="Person threshold",
+                      elem_id="person", info="how sure the detector must be that a box is a person"),
+            gr.Checkbox(True, label="Recommended action thresholds", elem_id="recommended",
+                        info="0.7 for actions that are in most pictures, 0.3 for the rest"),
+            gr.Slider(0.0, 1.0, value=0.5, step=0.01, label="Action threshold", elem_id="action",
+                      info="for all actions"),
+            gr.Dropdown(_action_choices(first), multiselect=True, label="Actions to show", elem_id="actions",
+                        info="leave empty for all"),
+        ]
 
 
 def _action_choices(record: ActionModel) -> list[tuple[str, str]]:

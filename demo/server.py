@@ -17,16 +17,18 @@ from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from demo.choices import Choices
+from demo.first_clip import ASSET
 from demo.gate import TOKEN, Gate, visitor_of
 from demo.hosts import Hosts
-from demo.jobs import Jobs
+from demo.job_line import Jobs
+from demo.jobs import Job
 from demo.pool import Busy, ModelPool, Seats
 from demo.shelf import Shelf
 from demo.tab import Tab
 from demo.tabs import Tabs, address_of
 from demo.uploads import Stalled, Uploads, take_upload
 from detector.errors import UserError
-from stream.sources import Source
+from stream.sources import SAMPLE, Source
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,10 @@ class Backend:
         self.jobs = Jobs(self.pool)
         self.tabs = Tabs(max(LINES_PER_ADDRESS, 8 * self.limits.visitors))
         self.inspector = ThreadPoolExecutor(1, thread_name_prefix="inspect")
+
+    def work_of(self, tab: str, visitor: str) -> Job | None:
+        """The video that a page waits for, or the last one that it got."""
+        return self.jobs.of_tab(tab, visitor) or self.shelf.result_of(tab, visitor)
 
     def leave(self, tab: str, visitor: str | None = None) -> None:
         """Free what a page that is gone left behind; with `visitor`, of theirs alone."""
@@ -179,6 +185,14 @@ def _add_routes(app: FastAPI, backend: Backend) -> None:
             headers={"Cache-Control": "private, no-store"},
         )
 
+    @app.get("/clip.mp4")
+    async def clip() -> Any:
+        return FileResponse(SAMPLE, media_type="video/mp4", headers={"Cache-Control": "max-age=3600"})
+
+    @app.get("/clip.json")
+    async def clip_labels() -> Any:
+        return FileResponse(ASSET, media_type="application/json", headers={"Cache-Control": "max-age=3600"})
+
     @app.websocket("/line")
     async def line(socket: WebSocket, tab: str = "") -> None:
         await serve_line(backend, socket, tab)
@@ -197,7 +211,10 @@ async def serve_line(backend: Backend, socket: WebSocket, tab: str) -> None:
         return
     try:
         await socket.accept()
-        await Tab(socket, backend.pool, backend.seats, backend.default, open_url=backend.open_url).run()
+        await Tab(
+            socket, backend.pool, backend.seats, backend.default, open_url=backend.open_url,
+            has_work=lambda: backend.work_of(tab, visitor) is not None,
+        ).run()
     except (WebSocketDisconnect, RuntimeError) as error:
         # Starlette raises either of them when one writes to a page that has just gone.
         log.debug("a page left: %r", error)

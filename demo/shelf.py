@@ -52,6 +52,7 @@ class Folder:
         files: what may be fetched, by name.
         used_s: when it was last asked for.
         result: what became of it, for whoever put it there.
+        made: how many times results were made; pages ask for files with it, so that new ones are fetched.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Folder:
     files: dict[str, ServedFile] = field(default_factory=dict)
     used_s: float = 0.0
     result: Any = None
+    made: int = 0
 
     def serve(self, name: str, media_type: str, download_name: str) -> Path:
         """Let the visitor fetch `name`, a file of this folder; gives the path to write it to."""
@@ -137,6 +139,12 @@ class Shelf:
         folder = self.find(visitor, key)
         served = folder.files.get(name) if folder else None
         return served if served and served.path.is_file() else None
+
+    def result_of(self, tab: str, visitor: str) -> Any:
+        """The newest result that a page of a visitor got; None where there is none."""
+        with self._lock:
+            mine = [f for f in self._folders.values() if f.tab == tab and f.visitor == visitor and f.result is not None]
+        return max(mine, key=lambda f: f.used_s).result if mine else None
 
     def remove(self, folder: Folder) -> None:
         """Forget a folder and delete it. May be called twice."""

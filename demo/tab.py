@@ -1,8 +1,9 @@
 """The line between one open page and the server: a WebSocket that carries pictures both ways.
 
-From the page: text `{"do": "start", "choices": {...}}`, `watch` (with `url`), `choose`, `stop`, `shown`; and pictures
-as 8 bytes (little-endian float64, seconds) followed by a JPEG. To the page: pictures in the same form, and text with
-an `event`: `hello`, `started`, `got` (one picture taken in), `status`, `ended`, `error`.
+From the page: text `{"do": "start", "choices": {...}}`, `watch` (with `url`), `sample` (the bundled clip), `choose`,
+`stop`, `shown`; and pictures as 8 bytes (little-endian float64, seconds) followed by a JPEG. To the page: pictures with
+4 bytes more (little-endian uint32) that say how long the JSON of the people in it is, that JSON, then the JPEG; and
+text with an `event`: `hello`, `started`, `got` (one picture taken in), `status`, `ended`, `error`.
 
 Both sides wait for the other (`got`, `shown`) before they send more, so that pictures never queue up in the network.
 
@@ -31,11 +32,11 @@ from demo.choices import Choices, read_choices, shown_value
 from demo.pool import Busy, ModelPool, Seats
 from demo.viewing import Viewing, decode_jpeg
 from detector.errors import UserError
-from stream.sources import PushSource, Source
+from stream.sources import PushSource, Source, open_source
 
 log = logging.getLogger(__name__)
 
-HEADER = struct.Struct("<d")
+HEADER, HEADER_BACK = struct.Struct("<d"), struct.Struct("<dI")
 MAX_PICTURE_BYTES = 4_000_000
 STATUS_EVERY_S = 0.5
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
@@ -59,7 +60,7 @@ class Tab:
     def __init__(
         self, socket: Socket, pool: ModelPool, seats: Seats, default: Choices, *,
         open_url: Callable[[str], Source] | None = None, idle_s: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
+        has_work: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
@@ -69,10 +70,11 @@ class Tab:
             default: choices where the page sends none.
             open_url: opens a camera by its address; None where visitors may not.
             idle_s: a page that sent no picture for so long gives its seat to others.
+            has_work: whether a video of this page is being analysed, or is there: a page that was reloaded asks.
             clock: seconds, monotonic.
         """
         self._socket, self._pool, self._seats, self._default = socket, pool, seats, default
-        self._open_url, self._idle_s, self._clock = open_url, idle_s, clock
+        self._open_url, self._idle_s, self._clock, self._has_work = open_url, idle_s, clock, has_work
         self._viewing: Viewing | None = None
         self._push: PushSource | None = None
         self._give_back: Callable[[], None] = lambda: None
@@ -82,7 +84,8 @@ class Tab:
 
     async def run(self) -> None:
         """Serve the page until it leaves; frees all that it used."""
-        await self._send("hello", urls=self._open_url is not None, models=list(self._pool.names))
+        await self._send("hello", urls=self._open_url is not None, models=list(self._pool.names),
+                         work=self._has_work())
         tasks = [asyncio.create_task(work()) for work in (self._read, self._write, self._tell)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -96,8 +99,8 @@ class Tab:
 
     async def _read(self) -> None:
         commands: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
-            "start": self._start, "watch": self._watch, "choose": self._choose, "stop": self._on_stop,
-            "shown": self._on_shown,
+            "start": self._start, "watch": self._watch, "sample": self._sample, "choose": self._choose,
+            "stop": self._on_stop, "shown": self._on_shown,
         }
         while True:
             message = await self._socket.receive()
@@ -150,11 +153,17 @@ class Tab:
         choices = self._read_choices(command)
         await self._begin(choices, lambda: open_url(url))
 
+    async def _sample(self, command: dict[str, Any]) -> None:
+        choices = self._read_choices(command)
+        await self._begin(choices, lambda: open_source("sample", live=True, loop=True))
+
     async def _begin(self, choices: Choices, open_source: Callable[[], Source]) -> None:
         async with self._changing:
             await self._end()
             await self._begin_free(choices, open_source)
-        await self._send("started", model=choices.model, display=choices.display)
+        viewing = self._viewing
+        if viewing is not None:
+            await self._send("started", model=choices.model, display=choices.display, styles=viewing.styles)
 
     async def _begin_free(self, choices: Choices, open_source: Callable[[], Source]) -> None:
         self._give_back = self._seats.take()
@@ -221,7 +230,8 @@ class Tab:
                 continue
             picture = viewing.take()
             if picture is not None:
-                await self._socket.send_bytes(HEADER.pack(picture.time_s) + picture.jpeg)
+                people = json.dumps(picture.people, separators=(",", ":")).encode()
+                await self._socket.send_bytes(HEADER_BACK.pack(picture.time_s, len(people)) + people + picture.jpeg)
             if viewing.ended and viewing is self._viewing:
                 reason = viewing.error or "the stream has ended"
                 await self._stop(viewing)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from demo.colours import styles_of
 from detector.labels import LabelMap
 from stream.results import KeyFrameResult
 
-# Okabe and Ito's colours, told apart by colour-blind people too, then a few more; black is left out for dark pages.
-COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#8C6BB1", "#7F7F7F", "#A65628",
-)
 LANE_PX, FRAME_PX = 22, 110
 MAX_PEOPLE_SHOWN = 40
 
@@ -28,6 +27,8 @@ class Span:
         action: name.
         start_s, end_s: media time.
         mean_score, best_score: over the key frames of the span.
+        colour: of the action, `#rrggbb`.
+        proven: the model's record shows that it knows the action on real video.
     """
 
     person: int
@@ -36,6 +37,8 @@ class Span:
     end_s: float
     mean_score: float
     best_score: float
+    colour: str = "#7F7F7F"
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +49,42 @@ class Summary:
         times_s: of the key frames, in order.
         duration_s: of the video.
         labels: of the A columns.
-        tracks: person to (key-frame positions (K,) int, scores (K, A) float32).
+        tracks: person to (key-frame positions (K,) int, scores (K, A) float32, what was said (K, A) bool).
+        limits: (A,) thresholds that what was said was decided with; None where nobody followed the people.
+        proven: action names that the model's record shows to work on real video; None for all.
     """
 
     times_s: np.ndarray
     duration_s: float
     labels: LabelMap
-    tracks: dict[int, tuple[np.ndarray, np.ndarray]]
+    tracks: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    proven: tuple[str, ...] | None = None
+    limits: np.ndarray | None = None
 
 
-def summarise(results: Sequence[KeyFrameResult], duration_s: float, labels: LabelMap) -> Summary:
+def summarise(
+    results: Sequence[KeyFrameResult], duration_s: float, labels: LabelMap, proven: tuple[str, ...] | None = None,
+) -> Summary:
     """Sort answers by person; people without a track are left out."""
-    rows: dict[int, tuple[list[int], list[np.ndarray]]] = {}
+    rows: dict[int, tuple[list[int], list[np.ndarray], list[np.ndarray]]] = {}
     for position, result in enumerate(results):
-        for person, scores in zip(result.detections.boxes.track_id.tolist(), result.detections.action_scores):
+        for row, person in enumerate(result.detections.boxes.track_id.tolist()):
             if person >= 0:
-                places, values = rows.setdefault(person, ([], []))
+                places, values, said = rows.setdefault(person, ([], [], []))
                 places.append(position)
-                values.append(scores)
+                values.append(result.detections.action_scores[row])
+                said.append(np.isin(np.arange(len(labels)), result.steady.columns[row] if result.steady else ()))
     return Summary(
         np.array([r.time_s for r in results], np.float64), duration_s, labels,
-        {person: (np.array(places), np.stack(values)) for person, (places, values) in sorted(rows.items())},
+        {person: (np.array(places), np.stack(values), np.stack(said))
+         for person, (places, values, said) in sorted(rows.items())},
+        proven, next((r.steady.thresholds for r in results if r.steady is not None), None),
     )
 
 
 def find_spans(summary: Summary, thresholds: np.ndarray) -> list[Span]:
-    """Runs of key frames at which a person's action stays at or over its threshold.
+    """Runs of key frames at which a person's action is said: with the thresholds that the video was analysed with as
+    it was said then, steady in time; with others at or over them.
 
     A key frame speaks for the time up to half-way to its neighbours; a key frame at which the person is missing or
     the score is lower ends the span.
@@ -84,17 +97,20 @@ def find_spans(summary: Summary, thresholds: np.ndarray) -> list[Span]:
         By person, then by start, then by name.
     """
     edges = _edges(summary.times_s, summary.duration_s)
+    styles = styles_of(summary.labels, summary.proven)
     spans = []
-    for person, (places, scores) in summary.tracks.items():
-        over = scores >= thresholds
+    own = summary.limits is not None and bool(np.all((thresholds == summary.limits) | np.isinf(thresholds)))
+    for person, (places, scores, said) in summary.tracks.items():
+        over = said & np.isfinite(thresholds) if own else scores >= thresholds
         for column in np.flatnonzero(over.any(axis=0)):
             rows = np.flatnonzero(over[:, column])
             for run in np.split(rows, np.flatnonzero(np.diff(places[rows]) > 1) + 1):
                 values = scores[run, column]
                 start_s, end_s = edges[places[run[0]]], edges[places[run[-1]] + 1]
+                name = summary.labels[int(column)].short_name
                 spans.append(Span(
-                    person, summary.labels[int(column)].short_name, float(start_s), float(end_s),
-                    float(values.mean()), float(values.max()),
+                    person, name, float(start_s), float(end_s), float(values.mean()), float(values.max()),
+                    *styles[name],
                 ))
     return sorted(spans, key=lambda s: (s.person, s.start_s, s.action))
 
@@ -110,15 +126,28 @@ def _edges(times_s: np.ndarray, duration_s: float) -> np.ndarray:
 
 
 def table_rows(spans: Sequence[Span]) -> list[list[Any]]:
-    """Person, action, from, to, seconds, best score: one row a span, for people."""
+    """Person, action, from, to, seconds, best score, proven: one row a span, for people."""
     return [
         [f"Person {s.person}", s.action, clock_text(s.start_s), clock_text(s.end_s), round(s.end_s - s.start_s, 1),
-         round(s.best_score, 2)]
+         round(s.best_score, 2), "yes" if s.proven else "no"]
         for s in spans
     ]
 
 
-TABLE_HEADERS = ["Person", "Action", "From", "To", "Seconds", "Best score"]
+TABLE_HEADERS = ["Person", "Action", "From", "To", "Seconds", "Best score", "Proven"]
+
+
+def table_csv(spans: Sequence[Span]) -> str:
+    """The table as CSV, with times in seconds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["person", "action", "from_s", "to_s", "seconds", "mean_score", "best_score", "proven"])
+    for s in spans:
+        writer.writerow([
+            s.person, s.action, f"{s.start_s:.3f}", f"{s.end_s:.3f}", f"{s.end_s - s.start_s:.3f}",
+            f"{s.mean_score:.4f}", f"{s.best_score:.4f}", "yes" if s.proven else "no",
+        ])
+    return text.getvalue()
 
 
 def clock_text(time_s: float) -> str:
@@ -143,10 +172,10 @@ def draw_timeline(spans: Sequence[Span], duration_s: float) -> Any:
             lane += 1
         ticks.append(((first + lane - 1) / 2, f"Person {person}"))
     figure = graph_objects.Figure()
-    for number, action in enumerate(_by_time([s for s in spans if s.person in people])):
+    for action in _by_time([s for s in spans if s.person in people]):
         mine = [s for s in spans if s.action == action and s.person in people]
         figure.add_bar(
-            orientation="h", name=action, legendgroup=action, marker={"color": COLOURS[number % len(COLOURS)]},
+            orientation="h", name=action, legendgroup=action, marker=_marker(mine[0]),
             y=[lanes[s.person, action] for s in mine], base=[round(s.start_s, 2) for s in mine],
             x=[round(s.end_s - s.start_s, 2) for s in mine], width=0.82,
             customdata=[
@@ -154,7 +183,8 @@ def draw_timeline(spans: Sequence[Span], duration_s: float) -> Any:
                  f"{s.best_score:.2f}"] for s in mine
             ],
             hovertemplate="<b>%{customdata[0]}: " + action + "</b><br>%{customdata[1]} to %{customdata[2]}"
-            "<br>score %{customdata[3]}, best %{customdata[4]}<extra></extra>",
+            "<br>score %{customdata[3]}, best %{customdata[4]}"
+            f"{'' if mine[0].proven else '<br>not proven on real video'}<extra></extra>",
         )
     borders = [lanes[p, a] - 0.5 for p, a in lanes if all(lanes[p, a] <= lanes[q] for q in lanes if q[0] == p)]
     figure.update_layout(
@@ -176,12 +206,17 @@ def draw_timeline(spans: Sequence[Span], duration_s: float) -> Any:
     return figure
 
 
+def _marker(span: Span) -> dict[str, Any]:
+    hatch = {} if span.proven else {"pattern": {"shape": "/", "fgcolor": "#1b1d22", "size": 6, "solidity": 0.35}}
+    return {"color": span.colour, **hatch}
+
+
 def _in_order(names: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
 def _by_time(spans: Sequence[Span]) -> list[str]:
-    """Actions, those that take the most time first: they get the clearest colours."""
+    """Actions, those that take the most time first."""
     seconds: dict[str, float] = {}
     for span in spans:
         seconds[span.action] = seconds.get(span.action, 0.0) + span.end_s - span.start_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,16 +12,21 @@ from typing import Any
 
 from demo.choices import Choices, read_choices
 from demo.gate import COOKIE
-from demo.jobs import CSV, JSONL, VIDEO, Job, Progress, minutes_text
+from demo.jobs import CSV, JSONL, TABLE, VIDEO, Job, Progress, minutes_text
 from demo.pool import Busy
 from demo.server import Backend, Limits
 from demo.shelf import Folder
-from demo.timeline import TABLE_HEADERS, draw_timeline, find_spans, table_rows
+from demo.timeline import TABLE_HEADERS, draw_timeline, find_spans, table_csv, table_rows
 from detector.errors import UserError
 from stream.sources import SAMPLE
 
 PROGRESS_EVERY_S = 0.4
-SAMPLE_PREFIX = "sample:"
+SAMPLE_PREFIX, AGAIN_PREFIX = "sample:", "again:"
+# What a page that was reloaded asks for: the video that it waits for, or the last one that it got.
+MINE = "mine"
+
+
+HATCHED = "Hatched actions were learnt from renders only and are not proven on real video."
 
 
 def samples() -> dict[str, Path]:
@@ -60,7 +66,7 @@ def build_video_tab(limits: Limits) -> VideoTab:
     result = gr.HTML(elem_id="video-result")
     plot = gr.Plot(visible=False, show_label=False, elem_id="video-timeline")
     table = gr.Dataframe(
-        headers=TABLE_HEADERS, datatype=["str", "str", "str", "str", "number", "number"], interactive=False,
+        headers=TABLE_HEADERS, datatype=["str", "str", "str", "str", "number", "number", "str"], interactive=False,
         visible=False, label="Who did what, when", elem_id="video-table", max_height=320,
     )
     return VideoTab(go, cancel, key, tab, progress, result, plot, table)
@@ -74,11 +80,11 @@ def drop_zone(limits: Limits) -> str:
         for name, path in samples().items()
     )
     return (
-        '<input type="file" id="video-file" accept="video/*,.mkv,.avi,.ts,.mpg,.ogv,.flv" aria-label="video file">'
-        f'<label id="video-drop" for="video-file" tabindex="0" data-limit="{limits.upload_bytes}">'
+        '<input type="file" id="video-file" accept="video/*,.mkv,.avi,.ts,.mpg,.ogv,.flv" hidden>'
+        f'<button type="button" id="video-drop" data-do="choose-file" data-limit="{limits.upload_bytes}">'
         "<b>Drop a video here, or click to choose one</b>"
         f"<small>MP4, MOV, WebM, MKV, AVI … up to {limits.upload_bytes / 1e6:.0f} MB and "
-        f"{minutes_text(limits.video_s)}; deleted when you leave the page</small></label>"
+        f"{minutes_text(limits.video_s)}; deleted when you leave the page</small></button>"
         f'<div class="bar">{buttons}</div>'
         '<div id="video-upload" hidden><span></span><progress max="1" value="0"></progress></div>'
     )
@@ -97,10 +103,13 @@ def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -
     outputs = [parts.progress, parts.cancel, parts.result, parts.plot, parts.table]
 
     async def analyse(request: Any, key: str, tab: str, *values: Any) -> AsyncIterator[tuple[Any, ...]]:
-        hidden = gr.update(visible=False)
-        yield message("Getting ready…"), gr.update(visible=True), "", hidden, hidden
+        hidden, visitor = gr.update(visible=False), request.cookies.get(COOKIE, "")
+        # A film that is made anew stays to be seen until the new one is there.
+        fresh = not (isinstance(key, str) and key.startswith(AGAIN_PREFIX))
+        cleared = ("", hidden, hidden) if fresh else (gr.skip(), gr.skip(), gr.skip())
+        yield message("Getting ready…"), gr.update(visible=True), *cleared
         try:
-            job = take_on(backend, request.cookies.get(COOKIE, ""), tab, key, read_controls(backend, values))
+            job = find_work(backend, visitor, tab, key, read_controls(backend, values))
         except UserError as error:
             yield message(str(error), bad=True), hidden, gr.skip(), gr.skip(), gr.skip()
             return
@@ -110,7 +119,8 @@ def wire_video_tab(backend: Backend, parts: VideoTab, controls: Sequence[Any]) -
             await asyncio.sleep(PROGRESS_EVERY_S)
         if progress.state == "done":
             job.folder.result = job
-            yield "", hidden, result_html(job.folder), *timeline_of(backend, job, job.choices)
+            plot, table = timeline_of(backend, job, job.choices)
+            yield "", hidden, result_html(job.folder), plot, table
         else:
             text = progress.message or "Cancelled."
             yield message(text, bad=progress.state == "failed"), hidden, gr.skip(), gr.skip(), gr.skip()
@@ -163,6 +173,30 @@ def read_controls(backend: Backend, values: Sequence[Any]) -> Choices:
     return read_choices(given, backend.pool.names, backend.default)
 
 
+def find_work(backend: Backend, visitor: str, tab: str, key: str, choices: Choices) -> Job:
+    """The job that a page asks for: a new one, one with new choices, or the one that it waits for.
+
+    Raises:
+        UserError: it is not there (any more).
+        Busy: too many are waiting.
+    """
+    if key == MINE:
+        job = backend.work_of(tab, visitor) if isinstance(tab, str) else None
+        if job is None:
+            raise UserError("the video is not here any more; drop it again")
+        return job
+    if isinstance(key, str) and key.startswith(AGAIN_PREFIX):
+        folder = backend.shelf.find(visitor, key.removeprefix(AGAIN_PREFIX))
+        if folder is None or folder.result is None:
+            raise UserError("the video is not here any more; drop it again")
+        # A model was chosen meanwhile: it is that model's film which is made.
+        before = folder.result
+        job = Job(before.path, folder, choices, backend.limits.video_s, before=before)
+        backend.jobs.submit(job)
+        return job
+    return take_on(backend, visitor, tab, key, choices)
+
+
 def take_on(backend: Backend, visitor: str, tab: str, key: str, choices: Choices) -> Job:
     """Start the analysis of an upload or of a clip that came with the program.
 
@@ -203,7 +237,9 @@ def timeline_of(backend: Backend, job: Job, choices: Choices) -> tuple[Any, Any]
     import gradio as gr
 
     assert job.summary is not None
-    spans = find_spans(job.summary, choices.thresholds(job.summary.labels))
+    spans = find_spans(job.summary, choices.thresholds(job.model or job.summary.labels))
+    name = f"{Path(job.folder.shown_name).stem}_table.csv"
+    job.folder.serve(TABLE, "text/csv", name).write_text(table_csv(spans), encoding="utf-8")
     return (
         gr.update(value=draw_timeline(spans, job.summary.duration_s), visible=True),
         gr.update(value=table_rows(spans), visible=bool(spans)),
@@ -239,15 +275,22 @@ def left_text(seconds: float) -> str:
 
 def result_html(folder: Folder) -> str:
     """The annotated video and what can be downloaded."""
-    where = f"files/{folder.key}"
+    where, proven = f"files/{folder.key}", folder.result.summary.proven if folder.result else None
     links = "".join(
-        f'<a class="push" href="{where}/{name}?download=1" download>{text}</a>'
-        for name, text in ((VIDEO, "Video (MP4)"), (JSONL, "Answers (JSON lines)"), (CSV, "Scores (AVA CSV)"))
+        f'<a class="push" href="{where}/{name}?download=1" download>Download {text}</a>'
+        for name, text in (
+            (VIDEO, "video (MP4)"), (TABLE, "table (CSV)"), (JSONL, "answers (JSON lines)"), (CSV, "scores (AVA CSV)"),
+        )
     )
+    hatched = "" if proven is None else f" {HATCHED}"
+    made = ""
+    if folder.result is not None:
+        c = folder.result.choices
+        made = escape(json.dumps([c.model, c.person_threshold, c.action_threshold, list(c.actions)]), quote=True)
     return (
-        f'<video src="{where}/{VIDEO}" data-key="{folder.key}" controls playsinline muted preload="auto" '
-        f'aria-label="annotated video"></video><div class="bar">{links}</div>'
-        '<div class="status">Click a span below to go there. The timeline follows the thresholds; the files keep '
-        "those that they were made with.</div>"
+        f'<video src="{where}/{VIDEO}?made={folder.made}" data-key="{folder.key}" data-made="{made}" '
+        f'controls playsinline muted preload="auto" aria-label="annotated video"></video><div class="bar">{links}'
+        '<button class="push" id="video-again" data-do="again" hidden>Make the film again with these settings</button>'
+        f'</div><div class="status">Click a span below to go there.{hatched} Timeline and table follow the settings; '
+        "the film and the other files keep those that they were made with.</div>"
     )
-

@@ -1,6 +1,6 @@
-"""One live stream watched for one visitor: a thread that draws what the pipeline gives and keeps the newest picture.
+"""One live stream watched for one visitor: a thread that takes what the pipeline gives and keeps the newest picture.
 
-Nothing here knows of WebSockets or of Gradio. A picture is drawn and encoded only when somebody is ready for one, so
+Nothing here knows of WebSockets or of Gradio. A picture is encoded only when somebody is ready for one, so
 a slow connection costs pictures and never builds a backlog.
 """
 
@@ -11,16 +11,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 
 from demo.choices import Choices
+from demo.colours import styles_of
 from demo.pool import Lease
 from detector.errors import UserError
-from stream.picture.overlay import draw_update
+from stream.picture.overlay import draw_watermark
 from stream.pipeline import Options, Pipeline
 from stream.results import Update
 from stream.sources import Source
@@ -28,7 +29,7 @@ from stream.sources import Source
 log = logging.getLogger(__name__)
 
 # JPEG quality by the seconds that pictures lately took from here to being shown: on a thin line it is better to see
-# something now than to see it well. Below 80, text in the overlay gets visible fringes.
+# something now than to see it well.
 QUALITIES = ((0.15, 80), (0.3, 60), (float("inf"), 40))
 # Pictures sent and not yet shown; two keep the line busy while one is being drawn.
 MAX_UNSHOWN = 3
@@ -43,11 +44,13 @@ class Picture:
 
     Attributes:
         time_s: media time of the frame.
-        jpeg: the picture.
+        jpeg: the picture, without boxes: the page draws them, in letters that can be read on a phone.
+        people: who is in it, as `describe_people` says.
     """
 
     time_s: float
     jpeg: bytes
+    people: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Viewing:
@@ -100,6 +103,12 @@ class Viewing:
         if self._begun:
             self._pipeline.set_thresholds(self._thresholds)
         self._lease.set_person_threshold(choices.person_threshold)
+
+    @property
+    def styles(self) -> dict[str, list[Any]]:
+        """How each action is shown, see `demo.colours`."""
+        session = self._lease.session
+        return styles_of(session.model.labels, () if session.untrained else session.model.works_on_real_video)
 
     @property
     def ended(self) -> bool:
@@ -169,21 +178,28 @@ class Viewing:
         with self._lock:
             if len(self._sent_s) >= MAX_UNSHOWN or self._picture is not None:
                 return
-        image = draw_update(update, self._thresholds, status_line=False)
+        image = draw_watermark(frame.image) if update.untrained else frame.image
         quality = next(quality for limit_s, quality in QUALITIES if self._way_s < limit_s)
-        picture = Picture(frame.time_s, encode_jpeg(image, quality))
+        picture = Picture(frame.time_s, encode_jpeg(image, quality), self._people)
         with self._lock:
             self._picture = picture
         self._wake()
 
 
 def describe_people(update: Update, thresholds: np.ndarray) -> list[dict[str, Any]]:
-    """Who is in the picture and what they do, best first, as words for the page."""
+    """Who is in the picture, where, and what they do, best first, for the page; boxes in shares of the picture."""
     labels = update.model.labels
+    assert update.frame is not None
+    h, w = update.frame.size_hw
+    boxes = np.clip(update.boxes.xyxy / np.array([w, h, w, h], np.float32), 0, 1).round(4).tolist()
     people = []
-    for i, (track_id, scores) in enumerate(zip(update.boxes.track_id.tolist(), update.scores, strict=True)):
+    rows = zip(update.boxes.track_id.tolist(), boxes, update.scores, strict=True)
+    for i, (track_id, box, scores) in enumerate(rows):
         actions = [[labels[j].short_name, round(float(scores[j]), 2)] for j in update.shown(i, thresholds)]
-        people.append({"id": track_id, "waiting": bool(np.isnan(scores).all()), "actions": actions[:5]})
+        people.append({
+            "id": track_id, "box": [round(v, 4) for v in box], "waiting": bool(np.isnan(scores).all()),
+            "actions": actions[:5],
+        })
     return people
 
 

@@ -108,6 +108,11 @@ def colourful_pixels(page) -> int:
     }""")
 
 
+def open_settings(page) -> None:
+    page.get_by_role("button", name="Settings").click()
+    expect(page.locator("#person")).to_be_visible()
+
+
 def set_number(page, control: str, value: float) -> None:
     box = page.locator(f"#{control} input[type=number]")
     box.fill(str(value))
@@ -121,15 +126,20 @@ def start(page) -> None:
 
 def test_boxes_and_labels_come_back_and_follow_the_thresholds(server, open_page):
     page = open_page(server.url)
+    open_settings(page)
     start(page)
     people = page.locator("#live-people")
     # The page mirrors: the figure on the right of the camera's picture walks in the left half.
     expect(people).to_contain_text(re.compile(r"Person \d+ walk 0\.9\d$"), timeout=30_000)
     wait_until(lambda: colourful_pixels(page) > 100)
+    expect(page.locator("#live-words")).to_contain_text(re.compile(r"^Live, labels \d\.\d s late"))
+    expect(page.locator("#live-status")).to_be_hidden()
+    page.get_by_text("Details").first.click()
     expect(page.locator("#live-status")).to_contain_text("fake fp32")
     expect(page.locator("#live-status")).to_contain_text("behind")
     page.locator("#live-mirror").uncheck()
     expect(people).to_contain_text("sit 0.8", timeout=20_000)
+    expect(page.locator("#action")).to_be_hidden()
     page.locator("#recommended input").uncheck()
     set_number(page, "action", 0.99)
     expect(people).to_contain_text("nothing over the threshold")
@@ -141,11 +151,92 @@ def test_boxes_and_labels_come_back_and_follow_the_thresholds(server, open_page)
     page.click("#live-stop")
     expect(page.locator("#live-note")).to_have_text("Stopped.")
     wait_until(lambda: health(server)["watching"] == 0)
+    # A status that was on its way does not fill the page again.
+    page.wait_for_timeout(700)
+    for part in ("words", "people", "status"):
+        expect(page.locator(f"#live-{part}")).to_be_empty()
+    expect(page.locator("#live-view")).to_be_hidden()
+
+
+def test_the_first_screen_is_a_labelled_clip_that_plays_and_goes_when_the_camera_starts(server, open_page):
+    page = open_page(server.url)
+    expect(page.locator("#clip")).to_be_visible()
+    page.wait_for_function("document.getElementById('clip').currentTime > 0.5", timeout=20_000)
+    assert page.evaluate("document.getElementById('clip').loop")
+    drawn = """() => {
+      const canvas = document.getElementById("clip-view");
+      return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v > 0);
+    }"""
+    page.wait_for_function(drawn)
+    expect(page.locator("#live-words")).to_contain_text("An example")
+    # Nothing is shown that does nothing.
+    for hidden in ("#live-turn", "#live-mirror-label", "#live-stop", "#action", "#person"):
+        expect(page.locator(hidden)).to_be_hidden()
+    start(page)
+    expect(page.locator("#clip")).to_be_hidden()
+    assert page.evaluate("document.getElementById('clip').paused")
+    expect(page.locator("#live-mirror-label")).to_be_visible()
+
+
+def test_the_cameras_own_picture_is_there_before_the_server_has_answered(server, open_page):
+    page = open_page(server.url)
+    page.evaluate("window.demo.onPicture = () => { window.own = window.own ?? window.demo.ownPictures; }")
+    start(page)
+    assert page.evaluate("window.own") > 0
+
+
+def test_the_bundled_clip_can_be_watched_live(server, open_page):
+    page = open_page(server.url)
+    page.get_by_role("button", name="Try the bundled clip").first.click()
+    page.wait_for_function("window.demo.pictures > 3", timeout=30_000)
+    expect(page.locator("#live-mirror-label")).to_be_hidden()
+    page.click("#live-stop")
+    wait_until(lambda: health(server)["watching"] == 0)
+
+
+@pytest.mark.slow
+def test_a_page_that_is_loaded_again_finds_its_video(server, open_page, folder):
+    page = open_page(server.url)
+    page.get_by_role("tab", name="Video").click()
+    page.set_input_files("#video-file", write_video(folder / "again.mp4", WALK_THEN_SIT * 3))
+    expect(page.locator("#video-progress")).to_contain_text(re.compile("Reading|Analysing"), timeout=20_000)
+    page.reload()
+    expect(page.locator("#video-result video")).to_be_visible(timeout=60_000)
+    # The settings are changed: the film can be made again.
+    again = page.locator("#video-again")
+    open_settings(page)
+    page.locator("#recommended input").uncheck()
+    set_number(page, "action", 0.9)
+    expect(again).to_be_visible()
+    before = page.locator("#video-result video").get_attribute("src")
+    again.click()
+    page.wait_for_function(
+        f"document.querySelector('#video-result video').getAttribute('src') !== {json.dumps(before)}", timeout=60_000
+    )
+    expect(again).to_be_hidden()
+
+
+@pytest.mark.slow
+def test_letters_in_the_picture_are_twelve_pixels_or_more_on_a_phone(server, open_page):
+    page = open_page(server.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    page.evaluate("""() => {
+      const write = CanvasRenderingContext2D.prototype.fillText;
+      window.letters = [];
+      CanvasRenderingContext2D.prototype.fillText = function (...all) {
+        const canvas = this.canvas.getBoundingClientRect(), scale = this.getTransform().a;
+        window.letters.push(parseFloat(this.font.match(/([0-9.]+)px/)[1]) * scale * canvas.width / this.canvas.width);
+        return write.apply(this, all);
+      };
+    }""")
+    start(page)
+    page.wait_for_function("window.letters.length > 0", timeout=30_000)
+    assert page.evaluate("Math.min(...window.letters)") >= 12
 
 
 def test_synced_display_can_be_chosen_while_watching(server, open_page):
     page = open_page(server.url)
     start(page)
+    open_settings(page)
     page.get_by_text("In step: picture waits for its labels").click()
     page.wait_for_function("window.demo.status && window.demo.status.display === 'synced'", timeout=20_000)
     shown = page.evaluate("window.demo.pictures")
@@ -160,6 +251,7 @@ def test_visitors_are_apart_limited_and_leave_nothing(server, open_page):
     expect(pages[2].locator("#live-note")).to_contain_text("please try again", timeout=20_000)
     expect(pages[2].locator("#live-start")).to_be_visible()
     # One visitor's threshold is not the other's.
+    open_settings(pages[0])
     set_number(pages[0], "person", 0.95)
     expect(pages[0].locator("#live-people")).to_be_empty()
     expect(pages[1].locator("#live-people")).to_contain_text("Person", timeout=20_000)
@@ -196,20 +288,26 @@ def test_a_video_gets_a_timeline_a_table_and_downloads(server, open_page, folder
     page.wait_for_function(
         "Math.abs(document.querySelector('#video-result video').currentTime - 2.5) < 0.1", timeout=5_000
     )
+    page.wait_for_function("document.querySelector('#video-result video').getBoundingClientRect().bottom > 100")
     with page.expect_download() as download:
-        page.get_by_text("Answers (JSON lines)").click()
+        page.get_by_text("Download answers (JSON lines)").click()
     assert download.value.suggested_filename == "my walk_actions.jsonl"
     lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
     assert [line["people"][0]["actions"][0]["name"] for line in lines[1:]] == ["walk"] * 2 + ["sit"] * 3
     with page.expect_download() as download:
-        page.get_by_text("Scores (AVA CSV)").click()
+        page.get_by_text("Download scores (AVA CSV)").click()
     assert download.value.path().read_text().startswith("my walk,0000,")
+    with page.expect_download() as download:
+        page.get_by_text("Download table (CSV)").click()
+    assert download.value.suggested_filename == "my walk_table.csv"
+    assert "\n1,sit,2.5" in download.value.path().read_text()
     address = server.url + "/" + video.get_attribute("src")
     assert page.request.get(address).status == 200
     stranger = browser.new_context()
     assert stranger.request.get(address).status == 404
     stranger.close()
     # The timeline follows the controls without another run.
+    open_settings(page)
     page.locator("#recommended input").uncheck()
     set_number(page, "action", 0.9)
     expect(table).not_to_contain_text("stand", timeout=10_000)
@@ -234,7 +332,7 @@ def test_what_is_not_welcome_is_told_in_the_page(server, open_page, folder, name
 def test_the_bundled_clip_is_analysed_on_a_click(server, open_page):
     page = open_page(server.url)
     page.get_by_role("tab", name="Video").click()
-    page.get_by_role("button", name="Try the bundled clip").click()
+    page.get_by_role("button", name="Try the bundled clip").last.click()
     expect(page.locator("#video-result video")).to_be_visible(timeout=120_000)
 
 
@@ -336,3 +434,50 @@ def test_a_real_person_is_found_in_a_real_video(folder, playwright):
         start(page)
         expect(page.locator("#live-people")).to_contain_text("Person", timeout=120_000)
         browser.close()
+
+
+def violations(page) -> list[str]:
+    axe = importlib.import_module("axe_core_python.sync_playwright").Axe()
+    return [f"{v['id']}: {[n['target'] for n in v['nodes']][:4]}" for v in axe.run(page)["violations"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(server, open_page, folder, scheme):
+    pytest.importorskip("axe_core_python")
+    page = open_page(server.url, color_scheme=scheme)
+    open_settings(page)
+    assert violations(page) == []
+    start(page)
+    expect(page.locator("#live-people")).to_contain_text("walk", timeout=30_000)
+    assert violations(page) == []
+    page.click("#live-stop")
+    page.get_by_role("tab", name="Video").click()
+    assert violations(page) == []
+    page.set_input_files("#video-file", write_video(folder / "axe.mp4", WALK_THEN_SIT))
+    expect(page.locator("#video-result video")).to_be_visible(timeout=60_000)
+    # Gradio's table is another one while it is empty.
+    expect(page.locator("#video-table")).to_contain_text("walk", timeout=20_000)
+    page.wait_for_timeout(2000)
+    assert violations(page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_the_chooser_opens_by_the_keyboard_and_is_one_stop(server, open_page, key):
+    page = open_page(server.url)
+    page.get_by_role("tab", name="Video").click()
+    # Listened for from here on: Chromium is told to hand choosers over, which takes a moment.
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    drop = page.locator("#video-drop")
+    drop.focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Try the bundled clip"
+    drop.focus()
+    page.keyboard.press(key)
+    for _ in range(200):
+        if choosers:
+            break
+        page.wait_for_timeout(100)
+    assert len(choosers) == 1

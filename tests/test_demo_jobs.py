@@ -10,7 +10,8 @@ import pytest
 from demo_fakes import fake_pool, write_video
 
 from demo.choices import Choices
-from demo.jobs import CSV, JSONL, OPEN_OPTIONS, VIDEO, Job, Jobs, inspect_video, minutes_text
+from demo.job_line import Jobs
+from demo.jobs import CSV, JSONL, OPEN_OPTIONS, VIDEO, Job, inspect_video, minutes_text
 from demo.pool import Busy
 from demo.shelf import Shelf
 from demo.timeline import find_spans
@@ -80,6 +81,59 @@ def test_a_video_becomes_a_video_json_lines_csv_and_a_timeline(clip, shelf, jobs
     spans = find_spans(job.summary, job.choices.thresholds(job.summary.labels))
     assert {s.action for s in spans} == {"walk", "sit", "stand"}
     assert jobs.pool.users == 0
+
+
+def test_a_film_is_made_again_with_other_choices_and_without_the_network(clip, shelf, jobs, monkeypatch):
+    first = make_job(clip, shelf, choices=Choices("fake", 0.5, 0.3))
+    jobs.submit(first)
+    assert wait(first) == "done"
+    before = {name: (first.folder.path / name).read_bytes() for name in (VIDEO, JSONL, CSV)}
+    monkeypatch.setattr("demo.jobs.Pipeline", lambda *_: pytest.fail("the network was asked again"))
+    again = Job(clip, first.folder, Choices("fake", 0.5, 0.99), 60.0, before=first)
+    jobs.submit(again)
+    assert wait(again) == "done"
+    after = {name: (first.folder.path / name).read_bytes() for name in (VIDEO, JSONL, CSV)}
+    assert after[VIDEO] != before[VIDEO]
+    lines = [json.loads(line) for line in after[JSONL].decode().splitlines()]
+    assert len(lines) == 4
+    assert all(person["actions"] == [] for line in lines for person in line["people"])
+    assert after[CSV] == before[CSV]
+    assert first.folder.made == 2
+    with av.open(str(first.folder.path / VIDEO)) as video:
+        assert sum(1 for _ in video.decode(video.streams.video[0])) == 60
+
+
+def test_people_who_were_left_out_are_looked_for_anew(clip, shelf, jobs):
+    first = make_job(clip, shelf, choices=Choices("fake", 0.95))
+    jobs.submit(first)
+    assert wait(first) == "done"
+    again = Job(clip, first.folder, Choices("fake", 0.5), 60.0, before=first)
+    jobs.submit(again)
+    assert wait(again) == "done"
+    assert set(again.summary.tracks) == {1}
+
+
+def test_what_was_there_stays_when_making_it_again_is_cancelled(clip, shelf, jobs):
+    first = make_job(clip, shelf)
+    jobs.submit(first)
+    assert wait(first) == "done"
+    before = (first.folder.path / VIDEO).read_bytes()
+    again = Job(clip, first.folder, Choices("fake", 0.5, 0.99), 60.0, before=first)
+    again.cancel()
+    jobs.submit(again)
+    assert wait(again) == "cancelled"
+    assert (first.folder.path / VIDEO).read_bytes() == before
+    assert set(first.folder.files) == {VIDEO, JSONL, CSV}
+    assert jobs.of_tab("t1", "ann") is None
+
+
+def test_a_page_finds_its_own_job_and_no_other(clip, shelf, jobs, long_clip):
+    job = make_job(long_clip, shelf)
+    jobs.submit(job)
+    assert jobs.of_tab("t1", "ann") is job
+    assert jobs.of_tab("t2", "ann") is None
+    assert jobs.of_tab("t1", "eve") is None
+    job.cancel()
 
 
 def test_people_under_the_threshold_are_in_no_result(clip, shelf, jobs):

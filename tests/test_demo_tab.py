@@ -12,7 +12,7 @@ from demo_fakes import fake_pool, fake_session, picture
 
 from demo.choices import Choices
 from demo.pool import ModelPool, Seats
-from demo.tab import HEADER, MAX_PICTURE_BYTES, Tab
+from demo.tab import HEADER, HEADER_BACK, MAX_PICTURE_BYTES, Tab
 from detector.errors import UserError
 from stream.sources import PushSource
 
@@ -87,7 +87,8 @@ def test_pictures_go_in_and_come_back_with_people():
         page = open_page()
         assert (await page.hear("hello"))["urls"] is False
         page.say(do="start")
-        await page.hear("started", model="fake", display="now")
+        started = await page.hear("started", model="fake", display="now")
+        assert started["styles"]["walk"] == ["#0072B2", True]
         for _ in range(300):
             page.push()
             await page.hear("got")
@@ -98,10 +99,16 @@ def test_pictures_go_in_and_come_back_with_people():
                 break
         else:
             raise AssertionError("no labels came")
-        (time_s,) = HEADER.unpack_from(page.pictures[-1])
+        time_s, length = HEADER_BACK.unpack_from(page.pictures[-1])
         assert 0 < time_s <= page.time_s + 1e-6
-        image = cv2.imdecode(np.frombuffer(page.pictures[-1][HEADER.size:], np.uint8), cv2.IMREAD_COLOR)
+        people, data = page.pictures[-1][HEADER_BACK.size:][:length], page.pictures[-1][HEADER_BACK.size + length:]
+        (person,) = json.loads(people)
+        # The figure fills a fifth of the width round 0.3, and two thirds of the height.
+        assert person["box"] == pytest.approx([0.2, 1 / 6, 0.4, 5 / 6], abs=0.05)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert image.shape == (240, 320, 3)
+        # Boxes and letters are the page's: the picture is grey and red alone.
+        assert (image[..., 1].astype(int) - image[..., 2]).max() < 30
 
     run(body)
 

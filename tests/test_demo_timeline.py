@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from demo_fakes import LABELS, MODEL
 
-from demo.timeline import Summary, clock_text, draw_timeline, find_spans, summarise, table_rows
+from demo.timeline import Summary, clock_text, draw_timeline, find_spans, summarise, table_csv, table_rows
 from detector.types import Boxes, Detections
 from stream.results import KeyFrameResult
 
@@ -60,7 +60,33 @@ def test_times_read_as_minutes_and_seconds(time_s, text):
 
 def test_the_table_has_a_row_a_span():
     found = spans({0.0: {1: [0, 0.9, 0]}, 1.0: {1: [0, 0.7, 0]}}, 2.0)
-    assert table_rows(found) == [["Person 1", "walk", "0:00.0", "0:01.5", 1.5, 0.9]]
+    assert table_rows(found) == [["Person 1", "walk", "0:00.0", "0:01.5", 1.5, 0.9, "yes"]]
+    assert table_csv(found) == (
+        "person,action,from_s,to_s,seconds,mean_score,best_score,proven\n1,walk,0.000,1.500,1.500,0.8000,0.9000,yes\n"
+    )
+
+
+def test_an_action_keeps_its_colour_whatever_else_is_shown():
+    pytest.importorskip("plotly")
+    people = {0.0: {1: [0.9, 0.9, 0]}, 1.0: {1: [0, 0.9, 0.8]}}
+    summary = summarise([result(t, p) for t, p in people.items()], 2.0, LABELS)
+
+    def colours(limits):
+        return {bar.name: bar.marker.color for bar in draw_timeline(find_spans(summary, np.array(limits)), 2.0).data}
+
+    everything = colours([0.5, 0.5, 0.5])
+    assert len(set(everything.values())) == 3
+    assert colours([0.5, 0.95, 0.5]) == {name: everything[name] for name in ("stand", "sit")}
+
+
+def test_what_is_not_proven_on_real_video_is_hatched_and_said():
+    pytest.importorskip("plotly")
+    summary = summarise([result(0.0, {1: [0.9, 0.9, 0]})], 1.0, LABELS, ("walk",))
+    found = find_spans(summary, LIMITS)
+    bars = {bar.name: bar for bar in draw_timeline(found, 1.0).data}
+    assert (bars["stand"].marker.pattern.shape, bars["walk"].marker.pattern.shape) == ("/", None)
+    assert "not proven" in bars["stand"].hovertemplate
+    assert [row[-1] for row in table_rows(found)] == ["no", "yes"]
 
 
 def test_the_plot_puts_overlapping_actions_of_a_person_in_different_lanes():

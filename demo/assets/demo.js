@@ -6,7 +6,9 @@
   const token = () =>
     Array.from(crypto.getRandomValues(new Uint8Array(18)), (b) => b.toString(16).padStart(2, "0")).join("");
   const seconds = () => performance.now() / 1000;
-  const TAB = token();
+  // Kept while the tab is open, so that a page that is loaded again finds its video.
+  const TAB = sessionStorage.getItem("tab") || token();
+  sessionStorage.setItem("tab", TAB);
   // Pictures sent that the server has not taken yet; more would only queue up in the network.
   const MAX_IN_FLIGHT = 4;
   // Long side in pixels and JPEG quality, best first; a slow line walks down, a quick one up.
@@ -16,7 +18,7 @@
     tab: TAB, video: "", choices: {}, mirror: true, facing: "user",
     // For measuring and tests: called with each picture that was drawn.
     onPicture: null,
-    pictures: 0, status: null,
+    pictures: 0, status: null, styles: {},
   };
   window.demo = demo;
 
@@ -49,9 +51,12 @@
     switch (event.event) {
       case "hello":
         if (wanted) begin();
+        else if (event.work && !demo.video) findWork();
         break;
       case "started":
+        if (!wanted) break;
         active = true;
+        demo.styles = event.styles || {};
         shownAny = false;
         inFlight.length = 0;
         note(stage, "Getting ready…");
@@ -61,7 +66,8 @@
         break;
       }
       case "status":
-        showStatus(stage, event);
+        // One may be on its way when Stop is pressed.
+        if (wanted && active) showStatus(stage, event);
         break;
       case "ended":
         active = false;
@@ -95,30 +101,28 @@
     if (!drawing) draw();
   }
 
+  const readText = new TextDecoder();
+
   async function draw() {
     drawing = true;
     while (latest) {
       const data = latest;
       latest = null;
       try {
-        const time_s = new DataView(data).getFloat64(0, true);
-        const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" }));
+        const view = new DataView(data), time_s = view.getFloat64(0, true), length = view.getUint32(8, true);
+        const people = JSON.parse(readText.decode(new Uint8Array(data, 12, length)));
+        const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 12 + length)], { type: "image/jpeg" }));
         if (wanted && active) {
           const canvas = $(wanted.stage + "-view");
-          if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
-            canvas.width = bitmap.width;
-            canvas.height = bitmap.height;
-            $(wanted.stage + "-stage").style.setProperty("--aspect", `${bitmap.width} / ${bitmap.height}`);
-          }
-          canvas.getContext("2d").drawImage(bitmap, 0, 0);
-          demo.pictures++;
           if (!shownAny) {
             shownAny = true;
             note(wanted.stage, "");
-            $(wanted.stage + "-stage").classList.add("playing");
           }
-          if (wanted.stage === "live") delay_s += 0.1 * (seconds() - time_s - delay_s);
+          show(canvas, bitmap, bitmap.width, bitmap.height);
+          demo.pictures++;
+          if (wanted.stage === "live" && !wanted.sample) delay_s += 0.1 * (seconds() - time_s - delay_s);
           if (demo.onPicture) demo.onPicture(canvas, time_s);
+          window.drawPeople(canvas.getContext("2d"), people, demo.styles, ratio);
         }
         bitmap.close();
       } catch (error) {
@@ -127,6 +131,17 @@
       say({ do: "shown" });
     }
     drawing = false;
+  }
+
+  let ratio = 1;
+
+  // The stage takes the picture's shape and the canvas the screen's pixels.
+  function show(canvas, picture, width, height) {
+    const stage = canvas.parentElement;
+    stage.style.setProperty("--aspect", `${width} / ${height}`);
+    stage.classList.add("playing");
+    ratio = window.fitCanvas(canvas, [width, height]);
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
   }
 
   // ---------------------------------------------------------------- the camera
@@ -170,6 +185,8 @@
       if (camera === stream) { stop(); note("live", "The camera was taken away or switched off.", "bad"); }
     };
     await eye.play();
+    const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((one) => one.kind === "videoinput");
+    $("live-turn").hidden = cameras.length < 2;
     watchEye(stream);
   }
 
@@ -179,9 +196,20 @@
     eye.srcObject = null;
   }
 
+  // Until the first picture comes back with labels, the page shows the camera's own.
+  function showOwn() {
+    if (shownAny && active || !wanted || !eye.videoWidth) return;
+    const canvas = $("live-view"), pen = canvas.getContext("2d");
+    if (demo.mirror && demo.facing === "user") pen.setTransform(-1, 0, 0, 1, canvas.width, 0);
+    show(canvas, eye, eye.videoWidth, eye.videoHeight);
+    pen.resetTransform();
+    demo.ownPictures = (demo.ownPictures || 0) + 1;
+  }
+
   function watchEye(stream) {
     const next = (now) => {
       if (camera !== stream) return;
+      showOwn();
       sendPicture(now / 1000);
       again();
     };
@@ -225,6 +253,7 @@
     active = false;
     const what = { choices: demo.choices };
     if (wanted.url) say({ do: "watch", url: wanted.url, ...what });
+    else if (wanted.sample) say({ do: "sample", ...what });
     else say({ do: "start", ...what });
   }
 
@@ -232,10 +261,20 @@
     wanted = null;
     active = false;
     closeCamera();
+    shownAny = false;
     buttons(stage, false);
     $(stage + "-stage").classList.remove("playing");
     $(stage + "-people").replaceChildren();
-    $(stage + "-status").textContent = "";
+    $(stage + "-status").textContent = $(stage + "-words").textContent = "";
+    $(stage + "-more").hidden = $(stage + "-hatched").hidden = true;
+  }
+
+  function startSample() {
+    if (wanted) stop();
+    wanted = { stage: "live", sample: true };
+    buttons("live", true);
+    note("live", "Asking the server for a place…");
+    begin();
   }
 
   async function start() {
@@ -281,6 +320,56 @@
     const start_ = $(stage + "-start"), stop_ = $(stage + "-stop");
     if (start_) start_.hidden = running;
     if (stop_) stop_.hidden = !running;
+    if (stage !== "live") return;
+    const own = running && wanted && !wanted.sample;
+    $("live-sample").hidden = running;
+    $("live-mirror-label").hidden = !own;
+    if (!own) $("live-turn").hidden = true;
+    showClip(!running && !stopped);
+    stopped = true;
+  }
+
+  // ---------------------------------------------------------------- the clip of the first screen
+  let stopped = false, clip = null;
+
+  function showClip(visible) {
+    $("live-stage").classList.toggle("example", visible);
+    if (!visible) $("live-words").textContent = "";
+    if (!visible) $("live-hatched").hidden = true;
+    const film = $("clip");
+    if (!visible) film.pause();
+  }
+
+  async function loadClip() {
+    const film = $("clip");
+    if (!film || film.dataset.loaded) return;
+    film.dataset.loaded = "yes";
+    film.muted = true;
+    const answer = await fetch(new URL("clip.json", document.baseURI));
+    if (!answer.ok) return;
+    clip = await answer.json();
+    if (wanted) return;
+    $("live-stage").classList.add("example");
+    $("live-words").textContent = "An example: the bundled clip with the labels that the bundled model gave it.";
+    $("live-hatched").hidden = false;
+    const paint = () => {
+      if (!$("live-stage").classList.contains("example")) return;
+      const canvas = $("clip-view"), pen = canvas.getContext("2d");
+      const scale = window.fitCanvas(canvas, [640, 360]);
+      pen.clearRect(0, 0, canvas.width, canvas.height);
+      let at = clip.pictures.findIndex(([time_s]) => time_s > film.currentTime + 0.04) - 1;
+      if (at < 0) at = at === -2 ? clip.pictures.length - 1 : 0;
+      window.drawPeople(pen, clip.pictures[at][1], clip.styles, scale);
+    };
+    const often = film.requestVideoFrameCallback
+      ? () => { paint(); film.requestVideoFrameCallback(often); }
+      : () => { paint(); setTimeout(often, 80); };
+    film.addEventListener("seeked", paint);
+    film.addEventListener("loadeddata", paint);
+    new ResizeObserver(paint).observe($("live-stage"));
+    often();
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) film.currentTime = 4;
+    else film.play().catch(() => {});
   }
 
   function note(stage, text, mood) {
@@ -298,11 +387,10 @@
     demo.status = s;
     if (!s.online || (s.message && !shownAny)) note(stage, sentence(s.message), s.online ? "" : "bad");
     else if (shownAny) note(stage, "");
-    const parts = [];
-    if (s.untrained) parts.push("UNTRAINED: random scores");
-    parts.push([s.engine, s.detector].filter(Boolean).join(" + ") || "loading");
+    $(stage + "-words").textContent = inWords(stage, s);
+    const parts = [[s.engine, s.detector].filter(Boolean).join(" + ") || "loading"];
     parts.push(`camera ${one(s.camera_fps)} fps, shown ${one(s.shown_fps)}`);
-    if (stage === "live" && shownAny) {
+    if (stage === "live" && shownAny && wanted && !wanted.sample) {
       parts.push(delay_s < 1 ? `picture ${Math.round(delay_s * 1000)} ms behind` : `picture ${one(delay_s)} s behind`);
     }
     parts.push(s.compute_s
@@ -311,26 +399,57 @@
     if (s.clips_per_s) parts.push(`${one(s.clips_per_s)} answers/s`);
     parts.push(`${s.visitors} of ${s.seats} places taken`);
     $(stage + "-status").textContent = parts.join(" · ");
+    $(stage + "-more").hidden = false;
+    let hatched = false;
     const people = s.people.map((person) => {
       const item = document.createElement("li");
       const name = document.createElement("b");
       name.textContent = person.id >= 0 ? `Person ${person.id}` : "Person";
-      const words = person.actions.map(([action, score]) => `${action} ${score.toFixed(2)}`).join(", ");
-      item.append(name, " " + (words || (person.waiting ? "watching…" : "nothing over the threshold")));
+      item.append(name);
+      person.actions.forEach(([action, score], i) => {
+        const [colour, proven] = demo.styles[action] || ["#7f7f7f", true];
+        const mark = document.createElement("i");
+        mark.className = "swatch" + (proven ? "" : " unproven");
+        mark.style.setProperty("--colour", colour);
+        hatched = hatched || !proven;
+        item.append(i ? ", " : " ", mark, `${action} ${score.toFixed(2)}`);
+      });
+      if (!person.actions.length) item.append(" " + (person.waiting ? "watching…" : "nothing over the threshold"));
       return item;
     });
     $(stage + "-people").replaceChildren(...people);
+    $(stage + "-hatched").hidden = !hatched;
+  }
+
+  function inWords(stage, s) {
+    if (s.untrained) return "Live, but the model is untrained: its labels are random.";
+    if (!s.online) return "No pictures from the camera now.";
+    if (!s.clips_per_s && !s.people.some((person) => person.actions.length)) return shownAny ? "Live, the first labels are on their way…" : "Getting ready…";
+    const late_s = s.display === "synced" ? 0 : s.look_ahead_s + s.compute_s;
+    return late_s ? `Live, labels ${one(late_s)} s late.` : `Live, picture and labels in step, ${one(s.look_ahead_s + s.compute_s)} s late.`;
   }
 
   // ---------------------------------------------------------------- controls (called from Gradio)
   demo.choose = (model, display, person, recommended, action, actions) => {
     const before = demo.choices;
     demo.choices = { model, display, person, action: recommended ? null : action, actions: actions || [] };
+    document.body.classList.toggle("recommended", Boolean(recommended));
+    offerAgain();
     if (!wanted) return;
     // Another model or display is another pipeline; the rest changes while it runs.
     if (before.model !== model || before.display !== display) begin();
     else say({ do: "choose", choices: demo.choices });
   };
+
+  // The film can be made again where it was made with other settings.
+  function offerAgain() {
+    const video = document.querySelector("#video-result video"), again = $("video-again");
+    if (!video || !again || !video.dataset.made) return;
+    const { model, person, action, actions } = demo.choices;
+    again.hidden = JSON.stringify([model, person, action, actions]) === JSON.stringify(JSON.parse(video.dataset.made));
+  }
+
+  demo.showTab = (name) => { document.body.dataset.tab = name; };
 
   // ---------------------------------------------------------------- uploads
   let request = null;
@@ -369,6 +488,15 @@
     if (!bar.hidden) bar.value = fraction;
   }
 
+  // A page that was loaded again goes on with the video that it waited for.
+  function findWork() {
+    // Gradio makes what is in a tab when it is opened.
+    const tab = Array.from(document.querySelectorAll("button[role=tab]")).find((one) => one.textContent.trim() === "Video");
+    if (tab && !$("video-go")) tab.click();
+    if (!$("video-go") || !demo.choices.model) { setTimeout(findWork, 200); return; }
+    analyse("mine");
+  }
+
   function analyse(key) {
     progress("");
     demo.video = key;
@@ -389,10 +517,12 @@
         demo.facing = demo.facing === "user" ? "environment" : "user";
         if (wanted && wanted.stage === "live") start();
         break;
+      case "live-sample": startSample(); break;
       case "sample": analyse("sample:" + button.dataset.name); break;
-      case "seek": {
+      case "choose-file": $("video-file").click(); break;
+      case "again": {
         const video = document.querySelector("#video-result video");
-        if (video) video.currentTime = Number(button.dataset.time);
+        if (video) analyse("again:" + video.dataset.key);
         break;
       }
     }
@@ -406,7 +536,6 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.target.id === "net-url" && event.key === "Enter") watch();
-    if (event.target.id === "video-drop" && (event.key === "Enter" || event.key === " ")) $("video-file").click();
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
@@ -424,15 +553,29 @@
   // A click on a span of the timeline takes the video there.
   const hooked = new WeakSet();
   setInterval(() => {
+    offerAgain();
+    // Plotly and Gradio put the same styles in several times, under the same names.
+    const names = new Set();
+    for (const style of document.querySelectorAll("style[id]")) {
+      if (names.has(style.id)) style.removeAttribute("id");
+      else names.add(style.id);
+    }
     const plot = document.querySelector("#video-timeline .js-plotly-plot");
     if (!plot || !plot.on || hooked.has(plot)) return;
     hooked.add(plot);
     plot.on("plotly_click", (event) => {
       const video = document.querySelector("#video-result video");
       const point = event.points && event.points[0];
-      if (video && point) video.currentTime = Number(point.base);
+      if (!video || !point) return;
+      video.currentTime = Number(point.base);
+      video.scrollIntoView({ block: "center", behavior: "smooth" });
     });
   }, 500);
 
+  const untilClip = setInterval(() => {
+    if (!$("clip")) return;
+    clearInterval(untilClip);
+    loadClip();
+  }, 50);
   connect();
 })();

@@ -258,3 +258,21 @@ def _in_order(lines: list[str]) -> list[str]:
         return int(found.group(1)) if found else 0
 
     return sorted(dict.fromkeys(lines), key=number)
+
+
+def open_yaml(like: str = "") -> Any:
+    """A reader and writer of YAML that keeps comments, order and quotes: `load` a text, `dump` a tree.
+
+    `seq` and `map` make parts of a tree whose style can be set.
+
+    Args:
+        like: a text whose indentation of lists is kept.
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes, yaml.width = True, 4096
+    found = re.search(r"^( *)[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\n(?: *(?:#[^\n]*)?\n)*( *)- ", like, re.MULTILINE)
+    offset = max(len(found.group(2)) - len(found.group(1)), 0) if found else 2
+    yaml.indent(mapping=2, sequence=offset + 2, offset=offset)
+    return yaml
