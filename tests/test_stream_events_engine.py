@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from datetime import datetime
 
@@ -466,3 +467,12 @@ def test_ids_are_their_own():
     second = RuleEngine("door", fall()).step(observe(0, person(fall=0.9)))[0].event.id
     assert first != second
     assert len(first) == 25
+
+
+def test_where_a_rule_does_not_say_the_model_asks_for_more_and_never_for_less():
+    limits = np.array([0.8, 0.5, 0.5, 0.5, 0.5], np.float32)
+    for scores, started in (({"fall": 0.7}, []), ({"fall": 0.85}, ["fall down"]), ({"walk": 0.55}, []),
+                            ({"walk": 0.65}, ["walk"])):
+        engine = engine_of(a_rule("action", action="[fall down, walk]", for_="0s", votes=0.1))
+        seen = dataclasses.replace(observe(1.0, person(**scores)), limits=limits)
+        assert [change.event.action for change in engine.step(seen)] == started

@@ -63,7 +63,8 @@ class ActionWatcher(Watcher):
         unproven = {j for j in columns if seen.proven is not None and names[j] not in seen.proven}
         self._unproven = {names[j] for j in unproven}
         self._columns = columns if rule.even_if_unproven else [j for j in columns if j not in unproven]
-        self._over = {j: default_over(names[j]) if self._over_set is None else self._over_set for j in self._columns}
+        own = {j: default_over(None if seen.limits is None else seen.limits[j]) for j in self._columns}
+        self._over = {j: own[j] if self._over_set is None else self._over_set for j in self._columns}
         if unproven and not rule.even_if_unproven:
             said = ", ".join(sorted(self._unproven))
             self.notices.append(

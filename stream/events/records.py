@@ -34,6 +34,7 @@ class Observation:
         model: whose scores these are.
         proven: action names that the model's record shows to work on real video; None for all of them.
         untrained: random weights; no action is proven.
+        limits: (A,) scores over which the model's record shows its actions; None where it has no limits of its own.
     """
 
     time_s: float
@@ -45,6 +46,7 @@ class Observation:
     model: str = ""
     proven: tuple[str, ...] | None = None
     untrained: bool = False
+    limits: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         scores = np.asarray(self.scores, np.float32).reshape(-1, len(self.labels))
@@ -62,6 +64,7 @@ def observation_of(result: KeyFrameResult) -> Observation:
     return Observation(
         result.time_s, shares, result.detections.action_scores, result.model.labels, result.captured_utc, w / h,
         result.model.name, proven, result.untrained,
+        None if result.model.thresholds is None else np.array(result.model.thresholds, np.float32),
     )
 
 

@@ -117,7 +117,7 @@ class ActionRule(Rule):
 
     kind: Literal["action"]
     action: Names = Field(min_length=1, max_length=20)
-    over: Share | None = Field(default=None, description="None: the default of the action, see stream.events.limits")
+    over: Share | None = Field(default=None, description="None: 0.6, or what the model asks for where that is more")
     under: Share | None = Field(default=None, description="None: 0.7 of `over`")
     for_s: Seconds = Field(default=0.5, alias="for")
     ends_after: Seconds = 2.0
