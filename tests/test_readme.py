@@ -35,6 +35,7 @@ SHORTER = {
     "slowfast-live serve --example": [],
     "slowfast-live events example": [],
     "slowfast-live events replay": [],
+    "slowfast-live archive": ["--every", "2"],
 }
 # What is not run here, and why. The options of all of them are checked.
 NOT_RUN = {
@@ -112,6 +113,8 @@ def folder(tmp_path_factory) -> Path:
     shutil.copy(SAMPLE, made / "party.mp4")
     shutil.copy(SAMPLE, made / "clip.mp4")
     (made / "my.csv").write_text(ROW)
+    (made / "recordings").mkdir()
+    shutil.copy(SAMPLE, made / "recordings" / "one.mp4")
     return made
 
 
