@@ -198,6 +198,7 @@ def describe_people(update: Update, thresholds: np.ndarray) -> list[dict[str, An
         actions = [[labels[j].short_name, round(float(scores[j]), 2)] for j in update.shown(i, thresholds)]
         people.append({
             "id": track_id, "box": [round(v, 4) for v in box], "waiting": bool(np.isnan(scores).all()),
+            "coasting": bool(update.boxes.coasting[i]),
             "actions": actions[:5],
         })
     return people

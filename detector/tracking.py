@@ -8,6 +8,7 @@ those before it (`begin_anew`).
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -150,7 +151,8 @@ class Tracker:
     def predict(self, time_s: float) -> Boxes:
         """Where the people of the last updates are at or after the last update, for drawing at camera rate.
 
-        Whoever was last seen longer than `lost_after_s` before the moment asked for is not there any more.
+        Whoever was last seen longer than `lost_after_s` before the moment asked for is not there any more; whom the
+        last update did not see is `coasting`.
         """
         if not self._paths:
             return Boxes.empty()
@@ -160,6 +162,7 @@ class Tracker:
         alive = [(i, p) for i, p in self._paths.items() if p.last_s >= seen_s]
         boxes = _boxes([(i, p.ahead(time_s, 0.7), p.seen[-1][2]) for i, p in alive])
         coasting = np.array([p.last_s < last_s for _, p in alive], bool)
+        boxes = replace(boxes, coasting=coasting)
         if not coasting.any() or coasting.all():
             return boxes
         covered = coasting & (iou(boxes.xyxy, boxes.xyxy[~coasting]) >= COVERED_IOU).any(1)

@@ -114,11 +114,13 @@ class Boxes:
         xyxy: (N, 4) float32 corners (x1, y1, x2, y2), pixels of the full-size picture.
         score: (N,) float32, the detector's confidence, 0 to 1.
         track_id: (N,) int64, -1 where the person has no track (yet).
+        coasting: (N,) bool, the newest look did not see the person, who is carried on for a moment; no one by default.
     """
 
     xyxy: np.ndarray
     score: np.ndarray
     track_id: np.ndarray = None  # type: ignore[assignment]
+    coasting: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         xyxy = np.asarray(self.xyxy, np.float32)
@@ -130,6 +132,9 @@ class Boxes:
         n = len(self.xyxy)
         _expect(len(self.score) == n, "Boxes.score", self.score.shape, f"({n},)")
         _expect(len(self.track_id) == n, "Boxes.track_id", self.track_id.shape, f"({n},)")
+        coasting = np.zeros(n) if self.coasting is None else self.coasting
+        object.__setattr__(self, "coasting", np.asarray(coasting, bool).reshape(-1))
+        _expect(len(self.coasting) == n, "Boxes.coasting", self.coasting.shape, f"({n},)")
 
     @classmethod
     def empty(cls) -> Boxes:
@@ -141,7 +146,7 @@ class Boxes:
 
     def __getitem__(self, index: np.ndarray | slice | list[int]) -> Boxes:
         """Select people by mask, slice or integer list; the type stays."""
-        return Boxes(self.xyxy[index], self.score[index], self.track_id[index])
+        return Boxes(self.xyxy[index], self.score[index], self.track_id[index], self.coasting[index])
 
     def clip_to(self, size_hw: tuple[int, int]) -> Boxes:
         """Move corners outside a picture of that height and width onto its border."""

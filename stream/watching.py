@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -364,13 +364,13 @@ class Watch:
     def _to_reference(self, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
         assert self.ring is not None
         padded_hw = Fit(size_hw, self.ring.frame_hw).padded_hw
-        return Boxes(scale_boxes(boxes.xyxy, padded_hw, self._reference_hw), boxes.score, boxes.track_id)
+        return replace(boxes, xyxy=scale_boxes(boxes.xyxy, padded_hw, self._reference_hw))
 
     def _from_reference(self, boxes: Boxes, size_hw: tuple[int, int]) -> Boxes:
         assert self.ring is not None
         padded_hw = Fit(size_hw, self.ring.frame_hw).padded_hw
         xyxy = scale_boxes(boxes.xyxy, self._reference_hw, padded_hw)
-        inside = Boxes(xyxy, boxes.score, boxes.track_id).clip_to(size_hw)
+        inside = replace(boxes, xyxy=xyxy).clip_to(size_hw)
         # Prediction may carry people out of the picture.
         sides = inside.xyxy[:, 2:] - inside.xyxy[:, :2]
         return inside[np.flatnonzero((sides > 1).all(axis=1))]
@@ -387,7 +387,7 @@ def with_newcomers(boxes: Boxes, seen: Boxes) -> Boxes:
         return boxes
     return Boxes(
         np.concatenate([boxes.xyxy, seen.xyxy[new]]), np.concatenate([boxes.score, seen.score[new]]),
-        np.concatenate([boxes.track_id, seen.track_id[new]]),
+        np.concatenate([boxes.track_id, seen.track_id[new]]), np.concatenate([boxes.coasting, seen.coasting[new]]),
     )
 
 

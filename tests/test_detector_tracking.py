@@ -86,6 +86,17 @@ def test_people_are_drawn_where_they_are_between_updates():
     assert tracker.predict(2.1).track_id.tolist() == [1]
 
 
+def test_whom_the_last_update_did_not_see_is_coasting():
+    tracker = Tracker()
+    other = np.array([300, 50, 340, 150], np.float32)
+    for t in (1.0, 1.1, 1.2):
+        tracker.update(Boxes(np.stack([walker(t), other]), np.ones(2)), t)
+    assert tracker.predict(1.25).coasting.tolist() == [False, False]
+    tracker.update(Boxes(other[None], np.ones(1)), 1.3)
+    assert sorted(tracker.predict(1.35).coasting.tolist()) == [False, True]
+    assert tracker.predict(1.35)[[0, 1]].clip_to((400, 400)).coasting.sum() == 1
+
+
 def test_a_prediction_does_not_run_away_when_updates_stop():
     tracker = Tracker()
     for t in np.arange(0, 2.1, 0.25):

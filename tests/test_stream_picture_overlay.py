@@ -1,5 +1,7 @@
 """Labels stay in the picture and off each other; what is drawn is where it should be."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from stream_fakes import LABELS, tiny_model
@@ -95,10 +97,18 @@ def test_a_box_is_drawn_on_its_edges_in_its_track_s_colour():
     assert drawn[130, 100].max() == 0
 
 
+def test_a_box_of_somebody_whom_the_newest_look_did_not_see_is_dashed():
+    update = an_update([[50, 60, 150, 200]], [[0, 0, 0]], ids=[3], grey=0)
+    coasting = dataclasses.replace(update, boxes=dataclasses.replace(update.boxes, coasting=np.array([True])))
+    whole, dashed = (draw_update(u, LIMITS, status_line=False)[60:201, 50].max(1) > 0 for u in (update, coasting))
+    assert whole.all()
+    assert 0.3 < dashed.mean() < 0.7
+
+
 def test_lines_of_text_are_actions_over_threshold_best_first():
     update = an_update([[0, 0, 9, 9], [20, 0, 29, 9]], [[0.6, 0.9, 0.4], [np.nan] * 3], ids=[4, -1])
     assert action_lines(update, LIMITS) == [
-        (("#4", ""), ("stand", "0.90"), ("sit", "0.60")), (("person", ""),),
+        (("#4", ""), ("stand", "0.90"), ("sit", "0.60")), (("person …", ""),),
     ]
     assert action_lines(update, LIMITS, actions_shown={0})[0] == (("#4", ""), ("sit", "0.60"))
     assert len(action_lines(update, LIMITS, max_actions=1)[0]) == 2
@@ -168,8 +178,8 @@ def test_nobody_is_an_ordinary_picture():
 def test_lines_of_text_are_steady():
     steady = SteadyRows(((2,), ()), LIMITS)
     update = an_update([[0, 0, 9, 9], [20, 0, 29, 9]], [[0.6, 0.9, 0.4]] * 2, steady=steady)
-    assert action_lines(update, LIMITS) == [(("#1", ""), ("walk", "0.40")), (("#2", ""),)]
-    assert action_lines(update.only(np.array([False, True])), None) == [(("#2", ""),)]
+    assert action_lines(update, LIMITS) == [(("#1", ""), ("walk", "0.40")), (("#2 –", ""),)]
+    assert action_lines(update.only(np.array([False, True])), None) == [(("#2 –", ""),)]
 
 
 @pytest.mark.parametrize(("width", "form"), [(640, 0), (140, 1)])

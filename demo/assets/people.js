@@ -30,7 +30,7 @@
       const [colour, proven] = styles[action] || ["#7f7f7f", true];
       return { text: action, score: score.toFixed(2), colour, proven };
     });
-    if (!list.length) return [{ text: name + (person.waiting ? " …" : ""), score: "" }];
+    if (!list.length) return [{ text: name + (person.waiting ? " …" : " –"), score: "" }];
     list[0].text = `${name} ${list[0].text}`;
     return list;
   }
@@ -50,8 +50,8 @@
     return null;
   }
 
-  // Draws people over what the canvas shows. `people`: {id, box: shares of the picture, waiting, actions: [[name,
-  // score]]}; `styles`: by action [colour, proven]; `ratio`: canvas pixels in a CSS pixel.
+  // Draws people over what the canvas shows. `people`: {id, box: shares of the picture, waiting, coasting,
+  // actions: [[name, score]]}; `styles`: by action [colour, proven]; `ratio`: canvas pixels in a CSS pixel.
   window.drawPeople = (pen, people, styles, ratio) => {
     pen.save();
     pen.scale(ratio, ratio);
@@ -68,8 +68,11 @@
       for (const [line, colour] of [[4, "rgba(0,0,0,0.65)"], [2, "#fff"]]) {
         pen.lineWidth = line;
         pen.strokeStyle = colour;
+        // Dashes: the newest look did not see this person.
+        pen.setLineDash(people[i].coasting ? [8, 8] : []);
         pen.strokeRect(box.x, box.y, box.w, box.h);
       }
+      pen.setLineDash([]);
       // The colour of what one does best marks the foot of the box, so that it shows from afar.
       const best = people[i].actions[0];
       if (best) {

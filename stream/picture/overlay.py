@@ -20,6 +20,8 @@ PALETTE: tuple[Colour, ...] = (
 )
 NO_TRACK: Colour = (190, 190, 190)
 ALERT: Colour = (40, 40, 170)
+# A dash and the gap behind it, over the thickness of the line.
+DASH_OF_THICKNESS = 4
 UNTRAINED = "UNTRAINED: RANDOM SCORES"
 # What a star means; the shorter form where a picture is narrow.
 UNPROVEN = ("* not proven on real video", "* unproven")
@@ -100,13 +102,15 @@ def action_lines(
 ) -> list[tuple[tuple[str, str], ...]]:
     """The lines of text of each person: a name, then actions over their threshold, best first.
 
+    Behind the name stands … before the first answer, and – where nothing is over its threshold.
     An action that the model's record does not claim to know on real video carries a star.
     """
     model = update.model
     lines = []
     for i, (track_id, scores) in enumerate(zip(update.boxes.track_id.tolist(), update.scores)):
         columns = [j for j in update.shown(i, thresholds) if actions_shown is None or j in actions_shown]
-        head = (f"#{track_id}" if track_id >= 0 else "person", "")
+        silence = "" if columns else " …" if np.isnan(scores).all() else " –"
+        head = ((f"#{track_id}" if track_id >= 0 else "person") + silence, "")
         lines.append((head, *(
             (model.labels[j].short_name + ("" if model.is_proven(j) else "*"), f"{scores[j]:.2f}")
             for j in columns[:max_actions]
@@ -138,8 +142,11 @@ def _paint_people(
     thickness = max(round(min(image.shape[:2]) / 300), 1)
     colours = [colour_of(t) for t in boxes.track_id.tolist()]
     corners = np.round(boxes.xyxy).astype(int)
-    for (x1, y1, x2, y2), colour in zip(corners.tolist(), colours):
+    for (x1, y1, x2, y2), colour, coasting in zip(corners.tolist(), colours, boxes.coasting.tolist()):
         inside = (min(x2, image.shape[1] - 1), min(y2, image.shape[0] - 1))
+        if coasting:
+            _paint_dashes(image, (x1, y1), inside, colour, thickness)
+            continue
         cv2.rectangle(image, (x1, y1), inside, (20, 20, 20), thickness + 2, cv2.LINE_AA)
         cv2.rectangle(image, (x1, y1), inside, colour, thickness, cv2.LINE_AA)
     sprites = [_sprites(text, px, colour) for text, colour in zip(lines, colours)]
@@ -151,6 +158,19 @@ def _paint_people(
         if place.away:
             _paint_leader(image, box, place.x, place.y, options[place.option].size_hw, colour)
         paste(image, options[place.option], place.x, place.y)
+
+
+def _paint_dashes(
+    image: np.ndarray, first: tuple[int, int], last: tuple[int, int], colour: Colour, thickness: int
+) -> None:
+    """A box of dashes: where somebody is taken to be whom the newest look did not see."""
+    (x1, y1), (x2, y2), dash = first, last, DASH_OF_THICKNESS * thickness
+    for x in range(x1, x2, 2 * dash):
+        for y in (y1, y2):
+            cv2.line(image, (x, y), (min(x + dash, x2), y), colour, thickness)
+    for y in range(y1, y2, 2 * dash):
+        for x in (x1, x2):
+            cv2.line(image, (x, y), (x, min(y + dash, y2)), colour, thickness)
 
 
 def _sprites(lines: tuple[tuple[str, str], ...], px: int, colour: Colour) -> list[Sprite]:
