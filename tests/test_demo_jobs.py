@@ -79,7 +79,7 @@ def test_a_video_becomes_a_video_json_lines_csv_and_a_timeline(clip, shelf, jobs
     assert said == [[], ["walk"], ["sit"], ["sit"]]
     assert (job.folder.path / CSV).read_text().startswith("my clip,")
     spans = find_spans(job.summary, job.choices.thresholds(job.summary.labels))
-    assert {s.action for s in spans} == {"walk", "sit", "stand"}
+    assert {s.action for s in spans} == {"walk", "sit"}
     assert jobs.pool.users == 0
 
 
@@ -110,7 +110,8 @@ def test_people_who_were_left_out_are_looked_for_anew(clip, shelf, jobs):
     again = Job(clip, first.folder, Choices("fake", 0.5), 60.0, before=first)
     jobs.submit(again)
     assert wait(again) == "done"
-    assert set(again.summary.tracks) == {1}
+    assert not first.summary.tracks
+    assert set(again.summary.tracks) == {1, 2}  # nobody jumps that far: it is somebody else
 
 
 def test_what_was_there_stays_when_making_it_again_is_cancelled(clip, shelf, jobs):

@@ -108,6 +108,8 @@ def test_the_plot_of_nobody_says_so():
 
 def test_the_plot_of_a_crowd_is_cut():
     pytest.importorskip("plotly")
-    crowd = Summary(np.array([0.0]), 1.0, LABELS, {i: (np.array([0]), np.ones((1, 3))) for i in range(100)})
+    crowd = Summary(np.array([0.0]), 1.0, LABELS, {
+        i: (np.array([0]), np.ones((1, 3)), np.ones((1, 3), bool)) for i in range(100)
+    })
     figure = draw_timeline(find_spans(crowd, LIMITS), 1.0)
     assert len(figure.layout.yaxis.tickvals) == 40

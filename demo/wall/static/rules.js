@@ -7,20 +7,26 @@ const OF_KIND = {
 };
 let camera = "", stamp = "", before = null, actions = [], late = null, asked = 0;
 
-export async function show(name) {
+// With `keep` what was filled in stays: only the zones and lines to choose from are new.
+export async function show(name, keep = false) {
   camera = name;
   try {
     const got = await ask(`api/cameras/${camera}/rules`);
+    if (name !== camera) return;
     stamp = got.stamp;
     actions = got.actions;
     const chosen = $("rule-action").value;
     $("rule-action").replaceChildren(...actions.map((a) => new Option(a.short + (a.proven ? "" : " (not proven)"), a.name)));
     if (actions.some((a) => a.name === chosen)) $("rule-action").value = chosen;
+    const [crossed, inside] = [$("rule-line").value, [...$("rule-zones").querySelectorAll("input:checked")].map((box) => box.value)];
     $("rule-line").replaceChildren(...got.lines.map((one) => new Option(one, one)));
     $("rule-zones").replaceChildren(element("legend", {}, "Only in"), ...got.zones.map((zone) =>
       element("label", {}, element("input", { type: "checkbox", value: zone }), zone)), ...(got.zones.length ? [] : ["the whole picture (no zone is drawn)"]));
     $("rule-list").replaceChildren(...got.rules.map(row), ...(got.rules.length ? [] : [element("li", {}, "No rule yet.")]));
-    fresh();
+    if (!keep) return fresh();
+    if (got.lines.includes(crossed)) $("rule-line").value = crossed;
+    for (const box of $("rule-zones").querySelectorAll("input")) box.checked = inside.includes(box.value);
+    preview();
   } catch (error) {
     $("rule-words").textContent = error.message;
   }

@@ -8,7 +8,7 @@ const HINTS = {
   zones: "Rules look at who stands in it.", lines: "In is to the right hand of who looks from its orange first point to the second.",
   masks: "Blacked out before anything looks.", motion_masks: "Motion there wakes nothing.",
 };
-let camera = "", shapes = [], stamp = "", drawing = null, people = [];
+let camera = "", shapes = [], stamp = "", drawing = null, people = [], loads = 0;
 
 export async function show(_, name) {
   await chooseCamera(name);
@@ -53,9 +53,13 @@ async function chooseCamera(name) {
   await rules.show(name);
 }
 
+// What is drawn before the file's own shapes are here would be lost with them, so nothing can be drawn until then.
 async function load() {
+  const mine = ++loads;
+  for (const button of document.querySelectorAll("[data-draw]")) button.disabled = true;
   try {
     const got = await ask(`api/cameras/${camera}/places`);
+    if (mine !== loads) return;
     stamp = got.stamp;
     shapes = [];
     for (const kind of ["zones", "lines"]) for (const [name, points] of Object.entries(got.places[kind])) shapes.push({ kind, name, points });
@@ -66,6 +70,7 @@ async function load() {
   } catch (error) {
     $("places-words").textContent = error.message;
   }
+  if (mine === loads) for (const button of document.querySelectorAll("[data-draw]")) button.disabled = false;
 }
 
 // ---------------------------------------------------------------- drawing
@@ -217,7 +222,7 @@ async function save() {
     stamp = (await ask(`api/cameras/${camera}/places`, { places, stamp })).stamp;
     draw();
     $("places-words").textContent = "Saved; the camera goes on with them now.";
-    await rules.show(camera);
+    await rules.show(camera, true);
   } catch (error) {
     $("places-words").textContent = error.message;
   }
