@@ -243,6 +243,8 @@ def test_synced_display_can_be_chosen_while_watching(server, open_page):
     page.wait_for_function(f"window.demo.pictures > {shown} + 5", timeout=20_000)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_visitors_are_apart_limited_and_leave_nothing(server, open_page):
     pages = [open_page(server.url) for _ in range(3)]
     start(pages[0])

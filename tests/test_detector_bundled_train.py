@@ -123,6 +123,8 @@ def test_a_folder_without_shards_names_the_command(tmp_path, monkeypatch, capsys
     assert "python -m detector.rendering.shards" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_several_runs_become_their_mean_with_statistics_of_its_own(shard_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled_average, "BATCH", 4)
     runs = []

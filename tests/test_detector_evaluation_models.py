@@ -125,6 +125,8 @@ def test_a_models_predictions_measure_the_same_from_their_file(folder, tmp_path,
     assert [c["detections"] for c in second["classes"]] == [10, 10, 10]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_scales_and_mirror_images_are_averaged(folder, tmp_path, monkeypatch):
     """Against `score_people`, which resizes one decoded clip: so the films are decoded at the larger scale here too."""
     assert run(monkeypatch, "boxes", "--data", folder / "my.csv", "--weights", folder / "boxes.pt", "--device", "cpu",

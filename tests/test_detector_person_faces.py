@@ -234,6 +234,8 @@ def test_half_of_the_looks_are_mirrored_and_half_off_the_middle():
     assert sum(mirrored for _, _, mirrored in LOOKS) == sum(off > 0 for _, off, _ in LOOKS) == len(LOOKS) / 2
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_boy_hidden_behind_a_girl_is_found_on_real_video():
     """bedroom.mp4's middle frame: half his face and an arm show. Pictures every 0.2 s, as a file is looked at."""
     pytest.importorskip("openvino")

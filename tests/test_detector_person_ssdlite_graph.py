@@ -29,6 +29,8 @@ def test_a_missing_package_is_one_line(monkeypatch):
         SsdliteGraph()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_cut_graph_sees_what_the_whole_one_sees(threads):
     openvino = pytest.importorskip("openvino")

@@ -29,6 +29,8 @@ def test_rendering_names_the_install_line(command, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_training_on_shards_gets_as_far_as_looking_for_them(tmp_path):
     done = run("detector.bundled.train", tmp_path, tmp_path / "run")
     assert done.returncode == 2

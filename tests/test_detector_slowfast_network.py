@@ -312,6 +312,8 @@ def test_bfloat16_features_keep_precise_boxes():
     torch.testing.assert_close(rough, exact, atol=0.01, rtol=0)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_recorded_graph_serves_other_sizes():
     network = small_network()
     traced = torch.jit.trace(_Trunk(network), (clip(1, 8, 64, 64),))

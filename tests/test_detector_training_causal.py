@@ -253,6 +253,8 @@ def command(folder, *more: str) -> list[str]:
             "--threads", "1", "--output", str(folder / "run"), "--set", "steps=1", "--set", "batch=1", *more]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_command_trains_a_causal_network_with_a_teacher(own_data, monkeypatch, capsys):
     seen = []
     read = BoxClips.__getitem__

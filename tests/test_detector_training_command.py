@@ -95,6 +95,8 @@ def test_clips_of_their_own_sizes_are_computed_one_by_one(name, view, settings, 
     assert (apart.accumulation, apart.batch) == (parts, recipe.batch)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_fine_tuning_gives_a_model_file_that_knows_the_new_actions(folder, tmp_path, monkeypatch, capsys):
     numbers = ("steps=20", "validate_every=10", "frozen=", "norm=local", "rate=0.01", "rate_factors=s*:1.0",
                "warmup_steps=2", "ema_decay=0.5")

@@ -98,6 +98,8 @@ def test_a_folder_that_lacks_something_says_what(folder, tmp_path):
             open_clips(wanted, find_plan(kind), model())
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize(("recipe", "classes", "head"), [("ava", 80, "detection"), ("kinetics", 400, "classification")])
 def test_a_recipe_runs_from_kinetics_weights_to_a_file(folder, tmp_path, monkeypatch, recipe, classes, head):
     arguments = ["--recipe", recipe, "--data", str(folder / recipe), "--init", str(folder / "start.pt"), "--output",

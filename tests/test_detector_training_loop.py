@@ -144,6 +144,8 @@ def test_of_equal_validations_the_later_is_kept_and_told(tmp_path, capsys):
     assert "mAP 1.0000 (mAP over 1 of 2 classes)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_loading_in_other_processes_changes_nothing(tmp_path):
     alone, _ = run(tmp_path / "alone")
     helped, _ = run(tmp_path / "helped", execution=Execution(device="cpu", threads=1, progress=False, workers=2))
@@ -195,6 +197,8 @@ def run_processes(folder, count: int) -> list[dict[str, torch.Tensor]]:
     return [torch.load(folder / f"weights{rank}.pt") for rank in range(count)]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_two_processes_give_what_one_gives_with_the_double_batch(tmp_path):
     """Batch norm is frozen and dropout off: otherwise, as in the paper, each process sees only its own part."""
     network = create_network(SlowFastConfig(**{**vars(TINY), "dropout": 0.0}), seed=1)
@@ -253,6 +257,8 @@ def test_the_best_validation_is_kept_whatever_comes_after(tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_plateau_lowers_the_rate_when_validation_saturates(tmp_path):
     recipe = Recipe(rate=0.1, steps=8, batch=4, schedule="plateau", patience=2, validate_every=1, factor=0.1)
     figures = iter([0.5, 0.4, 0.3, 0.6, 0.6, 0.6, 0.6, 0.6])
@@ -301,6 +307,8 @@ class LongerClips(Clips):
         return np.repeat(frames, 2, axis=0), boxes, targets
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_loss_falls_with_bf16_and_moving_average(tmp_path):
     recipe = Recipe(rate=0.05, steps=20, batch=4, precision="bf16", ema_decay=0.9, clip_norm=5.0)
     run(tmp_path, LongerClips(), recipe)

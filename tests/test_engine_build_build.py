@@ -101,6 +101,8 @@ def test_second_start_takes_the_engine_from_the_cache(model, network, built):
     assert not [line for line in lines if line.startswith(("building", "verified"))]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_other_weights_are_another_engine_and_the_miss_is_explained(model, own_cache):
     lines: list[str] = []
     build(model, create_network(model.network, 1), own_cache, lines.append).close()
@@ -185,6 +187,8 @@ def test_it_can_be_asked_whether_an_engine_is_there(model, network, built, tmp_p
     assert is_built(model, network, **wanted | {"target": "torch"})
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("aligned", [False, True])
 def test_the_head_beside_the_trunk_is_torchs(model, network, tmp_path, aligned):
     """Boxes over the edge and smaller than a cell; several clips; both rules for half pixels; empty boxes' numbers."""
@@ -216,6 +220,8 @@ def without_head(folder):
     return path
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_an_engine_of_before_gets_its_head_once_and_keeps_its_verification(model, network, tmp_path, monkeypatch):
     build(model, network, tmp_path).close()
     path = without_head(tmp_path)
@@ -236,6 +242,8 @@ def test_an_engine_of_before_gets_its_head_once_and_keeps_its_verification(model
     assert lines == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_an_engine_of_before_works_where_nothing_can_be_written(model, network, tmp_path, monkeypatch):
     build(model, network, tmp_path).close()
     path = without_head(tmp_path)
@@ -279,6 +287,8 @@ def test_a_verification_that_failed_still_refuses(model, network, own_cache):
         build(model, network, own_cache)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_without_a_place_to_keep_it_the_engine_works_all_the_same(model, network, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     lines, folder = [], tmp_path / "nowhere"

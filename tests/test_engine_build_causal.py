@@ -97,6 +97,8 @@ def openvino_fp32(tmp_path_factory):
     engine.close()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("target", ["torch", "openvino"])
 def test_cameras_in_any_order_and_number_keep_their_own_state(target, openvino_fp32):
     engine, network = openvino_fp32[:2]

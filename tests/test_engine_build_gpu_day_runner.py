@@ -47,6 +47,8 @@ def day(tmp_path, **more) -> Day:
                                          "report": lambda line: None, **more})
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize(("program", "state", "why"), [
     ("good", "done", None),
     ("fails", "failed", "what went wrong"),

@@ -76,6 +76,8 @@ def test_boxes_are_torchvisions_own(builder, tmp_path):
     made.close()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_people_alone_come_back_best_first(tmp_path):
     network = network_of(detection.fasterrcnn_mobilenet_v3_large_320_fpn)
     network.roi_heads.box_predictor.cls_score.bias.data[PERSON] += 30  # random weights call few boxes a person
@@ -92,12 +94,16 @@ def test_people_alone_come_back_best_first(tmp_path):
     made.close()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_int8_without_pictures_is_one_line(tmp_path):
     network = network_of(detection.fasterrcnn_mobilenet_v3_large_320_fpn)
     with pytest.raises(UserError, match="int8 needs pictures"):
         build_person_detector(network, "random", precision="int8", cache_dir=tmp_path, report=lambda line: None)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_torchvision_detector_on_the_cpu_gets_an_engine_and_keeps_its_boxes(tmp_path, monkeypatch):
     monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path / "cache"))
     network = network_of(detection.fasterrcnn_mobilenet_v3_large_320_fpn)
@@ -121,6 +127,8 @@ def test_other_detectors_stay_as_they_are():
     assert accelerate(other) is other
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_search_for_faces_goes_round_the_engine_too(tmp_path, monkeypatch):
     monkeypatch.setenv("SLOWFAST_CACHE", str(tmp_path / "cache"))
     network = network_of(detection.fasterrcnn_mobilenet_v3_large_320_fpn)

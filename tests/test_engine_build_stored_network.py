@@ -71,6 +71,8 @@ def test_random_weights_have_no_place(model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_an_engine_is_found_without_reading_the_weights(model, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     saved(model, tmp_path / "m.pt")

@@ -213,6 +213,8 @@ def test_no_list_of_processes_holds_the_password(tmp_path, way):
     assert secret not in run.stdout + run.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_run_that_works_is_lost_and_is_refused_says_so_without_the_password(tmp_path):
     secret = "p@s/s#w%rd[Xy7zz"
     with RtspCamera(pictures=60, password=secret) as server:
