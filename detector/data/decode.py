@@ -106,7 +106,7 @@ class Picture:
         if name in NO_PICTURE:
             raise VideoError(f"pictures of format {name} cannot be shown")
         try:
-            image = self._video.tone_mapped(self._frame).to_ndarray(format=order)
+            image = self._video.converted(self._video.tone_mapped(self._frame), order)
         except (OSError, ValueError, av.FFmpegError) as error:
             raise VideoError(f"pictures of format {name} cannot be shown ({_reason(error)})") from None
         return _upright(_squared(image, self._video.pixel_shape), *self._turn)
@@ -153,6 +153,7 @@ class Video:
         self._since_damage = TAIL_PACKETS + 1
         self._last_s: float | None = None
         self._deinterlace: _Deinterlacer | None = None
+        self._converter = _converter()
         self._tone: tuple[tuple[Any, ...], ToneMap] | None = None
 
     @property
@@ -205,6 +206,14 @@ class Video:
         if self._tone is None or self._tone[0] != kind:
             self._tone = (kind, ToneMap(frame, transfer))
         return self._tone[1].apply(frame)
+
+    def converted(self, frame: Any, order: str) -> np.ndarray:
+        """(H, W, 3) uint8 of a frame.
+
+        One converter serves all pictures, in the calling thread: PyAV's own makes one for each, with threads that are
+        begun and ended, which costs two to three times the work and fails where many cameras do so at once.
+        """
+        return self._converter(frame, order).to_ndarray()
 
     def close(self) -> None:
         """Let go of the file or hang up."""
@@ -331,6 +340,20 @@ class Video:
                 yield from self._deinterlace.rest()
             self._deinterlace = _Deinterlacer(frame)
         yield from self._deinterlace.pass_through(frame, picture)
+
+
+def _converter() -> Callable[[Any, str], Any]:
+    from av.video.reformatter import VideoReformatter
+
+    reformatter = VideoReformatter()
+
+    def convert(frame: Any, order: str) -> Any:
+        try:
+            return reformatter.reformat(frame, format=order, threads=1)
+        except TypeError:  # an older PyAV
+            return reformatter.reformat(frame, format=order)
+
+    return convert
 
 
 class _Deinterlacer:
