@@ -74,9 +74,11 @@ def _unknown_actions(described: Described, name: str, camera: Camera, labels: La
     return lines
 
 
-def _check_detector(detector: str) -> None:
+def _check_detector(named: str) -> None:
+    from detector.person.select import FACES
     from detector.weights.zoo import DETECTOR_MODELS
 
+    detector = named.removesuffix(FACES)
     if detector == "auto" or detector in DETECTOR_MODELS or Path(detector).exists():
         return
     known = ["auto", *DETECTOR_MODELS]

@@ -203,14 +203,13 @@ def detector_maker(settings: Settings) -> Callable[[], PersonDetector]:
     """What creates a camera's detector: without the search for faces unless asked for, on a part of the cores."""
 
     def create() -> PersonDetector:
-        from detector.person.faces import FaceFinder
-        from detector.person.select import create_person_detector
+        from detector.person.select import FACES, create_person_detector
+
+        name = settings.detector.removesuffix(FACES)
+        name += FACES if settings.faces or name != settings.detector else ""
         # SSDLite on one of two cores takes a fifth less processor time than on both.
         threads = min(max((os.cpu_count() or 2) // 2, 1), 4)
-        people = create_person_detector(settings.detector, num_threads=threads)
-        if isinstance(people, FaceFinder) and not settings.faces:
-            people = people.people
-        return accelerated(people, log.info)
+        return accelerated(create_person_detector(name, num_threads=threads), log.info)
 
     return create
 
