@@ -25,8 +25,8 @@ ROW = "clip.mp4,2.0,,,,,walk\nclip.mp4,3.0,,,,,walk\nclip.mp4,5.0,,,,,wave\nclip
 # How a command is made short enough to run, by its beginning; the longest that fits counts.
 SHORTER = {
     "slowfast-live": ["--seconds", "1", "--display", "none"],
-    "slowfast-live rtsp://": ["--seconds", "1", "--display", "none"],
-    "slowfast-live @": ["--seconds", "1"],
+    "slowfast-live rtsp://": ["--seconds", "4", "--display", "none"],
+    "slowfast-live @": ["--seconds", "4"],
     "slowfast-live party.mp4 --live": ["--seconds", "1"],
     "slowfast-live fill-boxes": [],
     "slowfast-live train --recipe finetune": ["--set", "steps=2"],

@@ -419,6 +419,7 @@ def test_postgresql_may_go_away_and_come_back(postgres, tmp_path):
     log = EventLog(store, on_written=deliverer.wake, retry_s=0.05)
     log.put([start(1)])
     assert log.flush()
+    assert deliverer.drain(30)
     postgres.stop()
     log.put([start(2), start(3)])
     assert not log.flush(0.5)

@@ -255,7 +255,13 @@ def test_an_engine_that_cannot_be_built_is_the_cameras_failure():
         camera = house.camera("a")
         house.source("a").show(3)
         # On a busy machine it may be offline before, for want of a picture.
-        wait_until(lambda: camera.state[0] == "offline" and "engine: refused" in camera.state[1])
+        source = house.source("a")
+
+        def refused():
+            source.show()  # it shows with the next picture after the attempt to build
+            return camera.state[0] == "offline" and "engine: refused" in camera.state[1]
+
+        wait_until(refused)
 
 
 def test_a_source_that_says_it_is_offline_is_counted_once_by_reason():

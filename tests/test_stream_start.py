@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.person import ssdlite
+from detector.person import ssdlite_graph
 from detector.weights.choose import bundled_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ def watch(folder: Path, name: str, *, torch: bool) -> list[dict]:
 def warm(tmp_path_factory):
     """A cache that one run with torch has filled, and that run's answers."""
     pytest.importorskip("openvino")
-    if bundled_path() is None or ssdlite.graph_path() is None:
+    if bundled_path() is None or ssdlite_graph.graph_path() is None:
         pytest.skip("needs the bundled model and the person graph")
     folder = tmp_path_factory.mktemp("cache")
     return folder, watch(folder, "with.jsonl", torch=True)
