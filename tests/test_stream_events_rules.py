@@ -7,6 +7,7 @@ from events_fakes import a_rule, rule_set
 from pydantic import ValidationError
 
 from detector.errors import UserError
+from stream.events.config import EventsFile
 from stream.events.rule_file import build, load_rules, parse_yaml, read_yaml
 from stream.events.rules import RuleSet, seconds
 
@@ -77,6 +78,13 @@ def test_files_of_something_else_are_one_line(content):
         rule_set(content)
     assert "\n" not in str(mistake.value)
     assert "rules.yaml" in str(mistake.value)
+
+
+def test_a_secret_of_the_wrong_kind_is_not_repeated():
+    values, lines = parse_yaml("mqtt: {host: x, password: 41234}", "events.yaml")
+    with pytest.raises(UserError, match=r"mqtt\.password: got a value that is not shown") as mistake:
+        build(EventsFile, values, lines)
+    assert "41234" not in str(mistake.value)
 
 
 def test_a_rule_that_is_a_word_is_told_what_a_rule_is():

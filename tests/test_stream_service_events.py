@@ -120,6 +120,16 @@ def test_mistakes_about_where_events_go_tell_their_line(tmp_path):
     assert "'door', expected the name of a camera" in line
 
 
+@pytest.mark.parametrize("events", [
+    "mqtt: {host: x, password: 41234}", "tell: [{name: me, webhook: 41234}]", "store: {url: 41234}",
+    "tell: [{name: me, webhook: http://x, secret: 41234}]", "tell: [{name: me, apprise: [41234]}]",
+])
+def test_a_secret_of_the_wrong_kind_is_not_repeated(tmp_path, events):
+    (line,) = lines_of(path_of(tmp_path, f"cameras: {{a: {{source: x}}}}\nevents:\n  {events}"))
+    assert "got a value that is not shown" in line
+    assert "41234" not in line
+
+
 def test_an_action_that_the_model_does_not_have_is_a_mistake(tmp_path):
     text = "cameras:\n  a:\n    source: x\n    rules:\n      - {name: r, kind: action, action: wolk}"
     with pytest.raises(Mistakes) as caught:

@@ -14,6 +14,8 @@ from stream.events.rules import Misplaced, RuleSet
 
 M = TypeVar("M", bound=BaseModel)
 Where = tuple[str | int, ...]
+# Values under these keys are never repeated.
+SECRET_KEYS = {"password", "secret", "url", "webhook", "apprise"}
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -31,7 +33,7 @@ class Lines:
 
     def hides(self, path: Where) -> bool:
         """Whether the value at a path must not be repeated."""
-        return False
+        return bool(SECRET_KEYS.intersection(map(str, path)))
 
     def error(self, path: Where, message: str) -> UserError:
         """A mistake at a path: `rules.yaml, line 7, rules[0].over: got ...`."""

@@ -40,7 +40,7 @@ class _Lines(Lines):
         self.of = {(): 1} | {key[len(at):]: line for key, line in everywhere.items() if key[: len(at)] == at}
 
     def hides(self, path: tuple[str | int, ...]) -> bool:
-        return self._where.is_secret((*self._at, *path))
+        return super().hides(path) or self._where.is_secret((*self._at, *path))
 
     def error(self, path: tuple[str | int, ...], message: str) -> UserError:
         return UserError(f"{self._where.of((*self._at, *path))}: {message}")
