@@ -30,6 +30,7 @@ import numpy as np
 
 from demo.choices import Choices, read_choices, shown_value
 from demo.pool import Busy, ModelPool, Seats
+from demo.side_by_side import until_one_ends
 from demo.viewing import Viewing, decode_jpeg
 from detector.errors import UserError
 from stream.sources import PushSource, Source, open_source
@@ -86,15 +87,9 @@ class Tab:
         """Serve the page until it leaves; frees all that it used."""
         await self._send("hello", urls=self._open_url is not None, models=list(self._pool.names),
                          work=self._has_work())
-        tasks = [asyncio.create_task(work()) for work in (self._read, self._write, self._tell)]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await until_one_ends((self._read, self._write, self._tell))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._stop()
 
     async def _read(self) -> None:

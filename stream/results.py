@@ -141,13 +141,8 @@ class KeyFrameResult:
 
     def shown(self, row: int, thresholds: np.ndarray | None = None) -> list[int]:
         """Columns that are said of a person, best first: steady ones, but for (A,) `thresholds` of another stream."""
-        limits = self._limits(thresholds)
+        limits = said_limits(thresholds, self.steady, self.model)
         return said_columns(self.detections.action_scores[row], row, limits, self.steady)
-
-    def _limits(self, thresholds: np.ndarray | None) -> np.ndarray:
-        if thresholds is not None:
-            return thresholds
-        return self.model.default_thresholds() if self.steady is None else self.steady.thresholds
 
     def people(self, thresholds: np.ndarray | None = None) -> tuple[Person, ...]:
         """The people with the actions that are shown, best first.
@@ -175,7 +170,7 @@ class KeyFrameResult:
 
     def to_dict(self, thresholds: np.ndarray | None = None, all_scores: bool = False) -> dict[str, Any]:
         """The answer as a JSON line has it, schema 1: see `result_to_json`."""
-        return result_to_json(self, self._limits(thresholds), all_scores)
+        return result_to_json(self, said_limits(thresholds, self.steady, self.model), all_scores)
 
     def to_rows(self, thresholds: np.ndarray | None = None, all_scores: bool = False) -> list[dict[str, Any]]:
         """Flat rows, one for each person and action over its threshold, as `pandas.DataFrame(rows)` takes them.
@@ -310,9 +305,7 @@ class Update:
 
     def shown(self, row: int, thresholds: np.ndarray | None = None) -> list[int]:
         """Columns that are said of a person, best first, as `KeyFrameResult.shown` has them."""
-        limits = thresholds
-        if limits is None:
-            limits = self.model.default_thresholds() if self.steady is None else self.steady.thresholds
+        limits = said_limits(thresholds, self.steady, self.model)
         return said_columns(self.scores[row], row, limits, self.steady)
 
     def only(self, people: np.ndarray) -> Update:
@@ -327,6 +320,13 @@ class Update:
             f"Update({self.frame!r} for {self.time_s:.3f} s: boxes ({n}, 4), scores ({n}, {a}), "
             f"{len(self.results)} new answers)"
         )
+
+
+def said_limits(thresholds: np.ndarray | None, steady: SteadyRows | None, model: ActionModel) -> np.ndarray:
+    """(A,) scores over which actions are said: those given, else the stream's own, else the model's."""
+    if thresholds is not None:
+        return thresholds
+    return model.default_thresholds() if steady is None else steady.thresholds
 
 
 def said_columns(scores: np.ndarray, row: int, thresholds: np.ndarray, steady: SteadyRows | None) -> list[int]:

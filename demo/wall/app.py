@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi import FastAPI, HTTPException, WebSocket, WebSocketDisconnect
+from fastapi.responses import FileResponse, Response
 
 from demo.gate import HEADERS, Gate, Reach, visitor_of
 from demo.hosts import Hosts
@@ -30,6 +30,7 @@ from demo.wall.tiles import Tiles
 from detector.errors import UserError
 from stream.events.listing import moment
 from stream.events.store import Wanted
+from stream.service.api import answer_mistakes
 from stream.service.events_api import add_events
 from stream.service.running import Service
 
@@ -91,11 +92,7 @@ def create_wall_app(
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.exception_handler(UserError)
-    async def _mistake(request: Request, error: UserError) -> JSONResponse:
-        missing = "there is none of that name" in str(error)
-        return JSONResponse({"errors": str(error).splitlines()}, 404 if missing else 400)
-
+    answer_mistakes(app)
     add_login(app, wall.accounts, static_page, wall.attempts)
     _add_static(app)
     _add_state(app, wall)

@@ -12,7 +12,7 @@ from demo.wall import editing
 from demo.wall.preview import History, would_have_told
 from detector.errors import UserError
 from stream.events.rules import RuleSet
-from stream.service.camera import Camera
+from stream.service.api import watched_camera
 from stream.service.running import Service
 
 STILL_PX = 1280
@@ -31,7 +31,7 @@ def _add_places(app: FastAPI, service: Service) -> None:
     def still(name: str) -> Response:
         from demo.wall.tiles import Tiles
 
-        tile = Tiles().picture(_running(service, name), STILL_PX)
+        tile = Tiles().picture(watched_camera(service, name), STILL_PX)
         if tile is None:
             raise HTTPException(503, f"camera {name} has no picture now")
         return Response(tile.jpeg, media_type="image/jpeg", headers={"X-About": tile.about.decode(),
@@ -101,12 +101,3 @@ def build_rules(places: dict[str, Any], rule: dict[str, Any]) -> RuleSet:
             where = ".".join(str(part) for part in one["loc"] if not isinstance(part, int) and part != "rules")
             lines.append(f"{where or 'rule'}: {one['msg'].removeprefix('Value error, ')}")
         raise UserError("\n".join(lines)) from None
-
-
-def _running(service: Service, name: str) -> Camera:
-    camera = service.supervisor.camera(name)
-    if camera is None:
-        raise HTTPException(404, f"camera {name} is off")
-    if camera.settings.pictures == "none":
-        raise HTTPException(404, f"camera {name} keeps numbers only (pictures: none)")
-    return camera

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from demo.side_by_side import until_one_ends
 from demo.tab import Socket
 from demo.wall.tiles import Tiles, styles_for, width_for
 from demo.wall.words import state_of
@@ -50,15 +51,7 @@ class WallLine:
 
     async def run(self) -> None:
         """Serve the page until it leaves."""
-        tasks = [asyncio.create_task(work()) for work in (self._read, self._tell, self._send)]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await until_one_ends((self._read, self._tell, self._send))
 
     async def _read(self) -> None:
         while True:

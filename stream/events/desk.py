@@ -225,6 +225,7 @@ class CameraDesk:
     Attributes:
         name: of the camera.
         rules: what it is watched for.
+        record: pictures and films may be made of it.
         engine: the rules at work.
         recorder: its films; None where none are wanted.
         paused: rules are not asked while it is.
@@ -233,7 +234,7 @@ class CameraDesk:
     def __init__(
         self, desk: Desk, name: str, source_name: str, rules: RuleSet, file: str | None, record: bool = True
     ) -> None:
-        self.name, self.rules, self._desk = name, rules, desk
+        self.name, self.rules, self.record, self._desk = name, rules, record, desk
         self.engine = RuleEngine(name, rules, source=source_name)
         self.recorder: CameraRecorder | FileRecorder | None = None
         self.paused = False

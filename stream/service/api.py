@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
-from fastapi import Body, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
+from fastapi import Body, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from detector.errors import UserError
@@ -24,6 +24,7 @@ from stream.results import KeyFrameResult, result_to_json
 from stream.service.camera import Camera
 from stream.service.door import Door
 from stream.service.events_api import add_events
+from stream.service.followers import Follower, serve_follower
 from stream.service.metrics import CONTENT_TYPE
 from stream.service.running import Service
 from stream.service.settings import Server
@@ -33,28 +34,6 @@ log = logging.getLogger(__name__)
 # Who watches pictures or follows answers at the same time; each costs drawing or memory.
 MOST_FOLLOWERS = 32
 ANSWERS_WAITING = 50
-
-
-class Follower:
-    """One WebSocket's answers, from the listeners' thread into the server's loop; the oldest go when it is slow."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._loop = name, asyncio.get_running_loop()
-        self._answers: asyncio.Queue[KeyFrameResult] = asyncio.Queue(ANSWERS_WAITING)
-
-    def tell(self, camera: str, result: KeyFrameResult) -> None:
-        """A listener."""
-        if camera == self._name and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._put, result)
-
-    async def next(self) -> KeyFrameResult:
-        """The oldest answer that waits."""
-        return await self._answers.get()
-
-    def _put(self, result: KeyFrameResult) -> None:
-        if self._answers.full():
-            self._answers.get_nowait()
-        self._answers.put_nowait(result)
 
 
 def answer_json(camera: Camera, result: KeyFrameResult) -> dict[str, Any]:
@@ -68,17 +47,37 @@ def answer_json(camera: Camera, result: KeyFrameResult) -> dict[str, Any]:
     return result_to_json(result, limits)
 
 
-def create_app(service: Service) -> FastAPI:
-    """The API of a service."""
-    about = "Many cameras: state, answers, pictures"
-    app = FastAPI(title="slowfast-live", summary=about, docs_url=None, redoc_url=None)
-    followers = asyncio.Semaphore(MOST_FOLLOWERS)
+def answer_mistakes(app: FastAPI) -> None:
+    """A caller's mistake is an answer with its lines: 404 for a camera that there is not, else 400."""
 
     @app.exception_handler(UserError)
     async def _mistake(request: Request, error: UserError) -> JSONResponse:
         missing = "there is none of that name" in str(error)
         return JSONResponse({"errors": str(error).splitlines()}, 404 if missing else 400)
 
+
+def watched_camera(service: Service, name: str) -> Camera:
+    """A camera that runs and whose pictures may be seen.
+
+    Raises:
+        UserError: there is none of that name.
+        HTTPException: it is off, or keeps numbers only.
+    """
+    camera = service.supervisor.camera(name)
+    if camera is None:
+        raise HTTPException(404, f"camera {name} is off")
+    if camera.settings.pictures == "none":
+        raise HTTPException(404, f"camera {name} keeps numbers only (pictures: none)")
+    return camera
+
+
+def create_app(service: Service) -> FastAPI:
+    """The API of a service."""
+    about = "Many cameras: state, answers, pictures"
+    app = FastAPI(title="slowfast-live", summary=about, docs_url=None, redoc_url=None)
+    followers = asyncio.Semaphore(MOST_FOLLOWERS)
+
+    answer_mistakes(app)
     _add_state(app, service)
     _add_changes(app, service)
     _add_pictures(app, service, followers)
@@ -156,52 +155,36 @@ def _add_changes(app: FastAPI, service: Service) -> None:
 
 
 def _add_pictures(app: FastAPI, service: Service, followers: asyncio.Semaphore) -> None:
-    def running(name: str) -> Camera:
-        camera = service.supervisor.camera(name)
-        if camera is None:
-            raise HTTPException(404, f"camera {name} is off")
-        if camera.settings.pictures == "none":
-            raise HTTPException(404, f"camera {name} keeps numbers only (pictures: none)")
-        return camera
-
     @app.get("/api/cameras/{name}/picture.jpg", summary="The latest picture", response_class=Response)
     def picture(name: str) -> Response:
-        jpeg = service.pictures.jpeg(running(name))
+        jpeg = service.pictures.jpeg(watched_camera(service, name))
         if jpeg is None:
             raise HTTPException(503, f"camera {name} has no picture yet")
         return Response(jpeg, media_type="image/jpeg")
 
     @app.get("/api/cameras/{name}/video", summary="Pictures one after another (MJPEG)", response_class=Response)
     async def video(name: str) -> Response:
-        running(name)
+        watched_camera(service, name)
         if followers.locked():
             raise HTTPException(503, f"{MOST_FOLLOWERS} are watching already")
         return StreamingResponse(_mjpeg(service, name, followers), media_type="multipart/x-mixed-replace; boundary=p")
 
     @app.websocket("/api/cameras/{name}/answers")
     async def answers(socket: WebSocket, name: str) -> None:
-        if name not in service.supervisor.names() or followers.locked():
+        if name not in service.supervisor.names():
             return await socket.close(1008)
-        await socket.accept()
-        follower = Follower(name)
-        async with followers:
-            leave = service.listeners.add(follower.tell)
-            gone = asyncio.ensure_future(socket.receive())
+
+        def follow(follower: Follower[KeyFrameResult]) -> Callable[[], None]:
+            return service.listeners.add(lambda camera, result: follower.tell(result) if camera == name else None)
+
+        def text_of(result: KeyFrameResult) -> str | None:
             try:
-                while not gone.done():
-                    answer = asyncio.ensure_future(follower.next())
-                    await asyncio.wait({gone, answer}, return_when=asyncio.FIRST_COMPLETED)
-                    if not answer.done():
-                        answer.cancel()
-                        break
-                    camera = service.supervisor.camera(name)
-                    if camera is not None:
-                        await socket.send_text(json.dumps(answer_json(camera, answer.result())))
-            except (WebSocketDisconnect, UserError, RuntimeError):  # the follower or the camera has gone
-                pass
-            finally:
-                gone.cancel()
-                leave()
+                camera = service.supervisor.camera(name)
+            except UserError as error:
+                raise RuntimeError(str(error)) from None  # it was removed meanwhile
+            return None if camera is None else json.dumps(answer_json(camera, result))
+
+        return await serve_follower(socket, followers, ANSWERS_WAITING, follow, text_of)
 
 
 async def _mjpeg(service: Service, name: str, followers: asyncio.Semaphore) -> AsyncIterator[bytes]:

@@ -36,18 +36,16 @@ class EventDesk:
         started: events so far by (camera, rule).
     """
 
-    def __init__(self, *, writer: str = "", open_desk: Callable[..., Desk] = Desk) -> None:
+    def __init__(self, *, writer: str = "") -> None:
         """
         Args:
             writer: name of this process among several on one database.
-            open_desk: `Desk` unless given.
         """
-        self._writer, self._open_desk = writer, open_desk
+        self._writer = writer
         self.desk: Desk | None = None
         self.started: Counter[tuple[str, str]] = Counter()
         self._events: Any = None
         self._watched: dict[str, CameraDesk] = {}
-        self._records: dict[str, bool] = {}
         self._online: dict[str, bool] = {}
         self._readers: dict[str, PacketReader] = {}
         self._followers: tuple[Follower, ...] = ()
@@ -85,7 +83,6 @@ class EventDesk:
         """A camera is gone for good."""
         with self._lock:
             camera = self._watched.pop(name, None)
-            self._records.pop(name, None)
             self._online.pop(name, None)
             if camera is not None and self.desk is not None:
                 camera.close()
@@ -165,7 +162,7 @@ class EventDesk:
         assert described.events is not None
         self._events = described.events
         first = next(iter(described.rules.values()), RuleSet())
-        self.desk = self._open_desk(
+        self.desk = Desk(
             described.events, rules=RuleSet(timezone=first.timezone), writer=self._writer, on_change=self._changed,
         )
         log.info("events are kept in %s", self.desk.store.name)
@@ -176,7 +173,7 @@ class EventDesk:
         camera, record = self._watched.get(name), settings.pictures == "live"
         if self.desk is None or (camera is None and not rules.rules):
             return False
-        if camera is not None and self._records[name] is record:
+        if camera is not None and camera.record is record:
             if camera.rules == rules:
                 return False
             camera.set_rules(rules)
@@ -184,7 +181,6 @@ class EventDesk:
         if camera is not None:
             self.remove(name)
         shown = redact(settings.source.get_secret_value())
-        self._records[name] = record
         self._watched[name] = self.desk.camera(name, shown, rules=rules, record=record)
         return True
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastapi import Body, FastAPI, HTTPException, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import Body, FastAPI, HTTPException, Query, Request, WebSocket
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from detector.errors import UserError
@@ -17,32 +18,11 @@ from stream.events.records import Event, EventChange, event_to_json
 from stream.events.schema import StoreAway
 from stream.events.store import Wanted
 from stream.service.event_desk import EventDesk
+from stream.service.followers import Follower, serve_follower
 
 MOST_EVENTS = 1000
 CHANGES_WAITING = 200
 MARKS = "right, wrong, wrong:ACTION or nothing"
-
-
-class ChangeFollower:
-    """One WebSocket's changes, from whichever thread made them; the oldest go when it is slow."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._changes: asyncio.Queue[EventChange] = asyncio.Queue(CHANGES_WAITING)
-
-    def tell(self, change: EventChange) -> None:
-        """A follower of the desk."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._put, change)
-
-    async def next(self) -> EventChange:
-        """The oldest change that waits."""
-        return await self._changes.get()
-
-    def _put(self, change: EventChange) -> None:
-        if self._changes.full():
-            self._changes.get_nowait()
-        self._changes.put_nowait(change)
 
 
 def add_events(app: FastAPI, events: EventDesk, followers: asyncio.Semaphore, may_change: Any) -> None:
@@ -64,26 +44,13 @@ def add_events(app: FastAPI, events: EventDesk, followers: asyncio.Semaphore, ma
 
     @app.websocket("/api/events/changes")
     async def changes(socket: WebSocket) -> None:
-        if followers.locked():
-            return await socket.close(1008)
-        await socket.accept()
-        follower = ChangeFollower()
-        async with followers:
-            leave = events.follow(follower.tell)
-            gone = asyncio.ensure_future(socket.receive())
-            try:
-                while not gone.done():
-                    change = asyncio.ensure_future(follower.next())
-                    await asyncio.wait({gone, change}, return_when=asyncio.FIRST_COMPLETED)
-                    if not change.done():
-                        change.cancel()
-                        break
-                    await socket.send_text(json.dumps(change_json(change.result())))
-            except (WebSocketDisconnect, RuntimeError):
-                pass
-            finally:
-                gone.cancel()
-                leave()
+        def follow(follower: Follower[EventChange]) -> Callable[[], None]:
+            return events.follow(follower.tell)
+
+        def text_of(change: EventChange) -> str:
+            return json.dumps(change_json(change))
+
+        await serve_follower(socket, followers, CHANGES_WAITING, follow, text_of)
 
 
 def change_json(change: EventChange) -> dict[str, Any]:
