@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from demo.ending import ends_at_sigterm
 from demo.hosts import Hosts, hosts_of
 from detector.command_line import CommandLine
 from detector.errors import UserError, run_command
@@ -271,7 +272,8 @@ def serve(
         if not tls[0]:
             say("phones and other machines get no camera over http://; use --tls-cert or an https proxy")
     try:
-        server.run(sockets=[listener])
+        with ends_at_sigterm():
+            server.run(sockets=[listener])
     finally:
         backend.close()
 

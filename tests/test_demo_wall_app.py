@@ -51,6 +51,21 @@ def client(service, accounts=None, **options) -> TestClient:
     return TestClient(create_wall_app(wall, KEY, **options), base_url=BASE, client=("127.0.0.1", 50000))
 
 
+def test_a_polite_kill_ends_what_goes_on_and_keeps_it(tmp_path):
+    import signal
+    from pathlib import Path
+
+    from demo.measure import Server
+    from stream.events.store import Store
+
+    with Server([str(tmp_path)], (str(Path(__file__).with_name("wall_fakes.py")),)) as server:
+        store = Store(f"sqlite:///{tmp_path}/e.db")
+        wait_until(store.events, "an event")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 128 + signal.SIGTERM
+    assert all(event.end_s is not None for event in store.events())
+
+
 def log_in(visitor, name="ann", password="correct horse"):
     return visitor.post("/login", json={"name": name, "password": password}, headers={"Origin": BASE})
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from demo.ending import ends_at_sigterm
 from demo.hosts import Hosts, hosts_of
 from demo.wall.accounts import Accounts
 from detector.errors import UserError
@@ -106,7 +107,8 @@ def serve_wall(
         say("passwords go over http:// in the clear; use --tls-cert, or a proxy that serves https")
     server = uvicorn.Server(config)
     started_s = time.monotonic()
-    server.run(sockets=[listener])
+    with ends_at_sigterm():
+        server.run(sockets=[listener])
     log.info("the page was served for %.0f s", time.monotonic() - started_s)
 
 
